@@ -1,0 +1,45 @@
+"""Neural architecture search, one readable file a method.
+
+Names load on first use, so that importing this does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Knob": "run",
+    "Knobs": "run",
+    "Metric": "run",
+    "Run": "run",
+    "Step": "run",
+    "declare": "run",
+    "Recording": "record",
+    "runs": "record",
+    "UserError": "errors",
+    "CellGraph": "graph",
+    "Space": "space",
+    "Supernet": "supernet",
+    "Child": "supernet",
+    "make_task": "task",
+    "Task": "task",
+    "published": "published_cells",
+    "Job": "jobs",
+    "search": "jobs",
+    "branch": "jobs",
+    "presets": "jobs",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nascore' has no attribute {name!r}")
+    value = getattr(import_module(f"nascore.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]
