@@ -55,9 +55,8 @@ def number(
         allowed = f"a {kind} of at most {high:g}"
     else:
         allowed = f"a finite {kind}"
-    refusal = UserError(
-        f"{argument}: {value if isinstance(value, int | float) else repr(value)} is not {allowed}{f' {unit}' if unit else ''}."
-    )
+    shown = value if isinstance(value, int | float) else repr(value)
+    refusal = UserError(f"{argument}: {shown} is not {allowed}{f' {unit}' if unit else ''}.")
     if isinstance(value, bool):
         raise refusal
     try:

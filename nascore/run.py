@@ -118,8 +118,8 @@ class Step:
 
     `probs`, `gates` and `credit` are `[group, decision, option]` (in cell spaces `[cell, edge, op]`) or None: detached
     copies of tensors while live, float32 numpy arrays from a `Recording`. `credit` is −∂L/∂gates of the task loss
-    alone: positive helps, NaN = not computed. `t` is the index of the yield; `Run` sets it. `parent` is the step a tree-shaped
-    search grew this one from.
+    alone: positive helps, NaN = not computed. `t` is the index of the yield; `Run` sets it. `parent` is the step that a
+    tree-shaped search grew this one from.
     """
 
     t: int
