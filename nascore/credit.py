@@ -1,0 +1,66 @@
+"""Credit: what the loss says about each gate, and the score functions that turn it into a gradient.
+
+Everywhere in the kit *credit* is −∂L/∂z of the task loss alone: positive helps, NaN means that it was
+not computed, and *none*, whose output is zero, has exactly 0.  Equations of Xie et al., "SNAS: Stochastic
+Neural Architecture Search", 2019, numbered as in ``nascore.methods.snas``.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def marginal(seen: Float[Tensor, "cell edge op"]) -> Float[Tensor, "cell edge op"]:
+    """−∂L/∂z for gates made by ``gates.tap``, after the backward pass of the loss.
+
+    ∂L/∂z[e, k] = ⟨∂L/∂x_j, O_k(x_i)⟩ by eq. (2).  All NaN if no gradient has reached the gates.
+    """
+    if seen.grad is None:
+        return torch.full_like(seen, torch.nan).detach()
+    return 0.0 - seen.grad  # not −grad: the credit of *none* is 0, not −0
+
+
+def taylor(
+    z: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges op"]
+) -> Float[Tensor, "*edges op"]:
+    """z · credit: what each operation contributes as it stands, to first order.
+
+    The sum over the operations of an edge is −R of eq. (5), the first-order Taylor estimate of
+    L(without the edge) − L(with it): positive means the edge lowers the loss.
+    """
+    return z * credit
+
+
+def edge_credit(
+    z: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]
+) -> Float[Tensor, "*edges"]:
+    """R = ⟨∂L/∂x_j, Õ(x_i)⟩ = Σ_k z_k ∂L/∂z_k of every edge: eq. (5), in the paper's sign."""
+    return (z * gradient).sum(-1)  # eq. (5)
+
+
+def concrete_score(g: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """∇_α log p(Z) of the concrete density, from the Gumbel draws G behind Z: eq. (7).
+
+    The draws, not Z, because at low temperature Z underflows to 0 and its logarithm is lost.
+    """
+    return 1 - g.shape[-1] * (-g).softmax(-1)  # eq. (7)
+
+
+def one_hot_score(
+    z: Float[Tensor, "*edges op"], alpha: Float[Tensor, "*edges op"]
+) -> Float[Tensor, "*edges op"]:
+    """∇_α log p(Z) = Z − p of a one-hot sample Z from p = softmax(α)."""
+    return z - alpha.softmax(-1)
+
+
+def credit_form(
+    score: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges"]
+) -> Float[Tensor, "*edges op"]:
+    """∇_α log p(Z) · [R]_c: the paper's policy-gradient form of the SNAS gradient.
+
+    By eq. (6) its mean is ∇E[ℓ] + ∇E[R − ℓ], hence the true gradient exactly if the loss is affine in
+    the node's value, and m times the true one if ℓ is homogeneous of degree m in Z.
+    """
+    return score * credit.unsqueeze(-1)  # eq. (6)

@@ -1,0 +1,91 @@
+"""Gates: how one architecture, or a mixture of architectures, is drawn from logits.
+
+A gate z weighs the output of one candidate operation.  Every function works on the last axis (the
+operations of one edge) and treats the axes before it alike.  All randomness comes from an explicit
+generator on the CPU and is moved afterwards, so a seed means the same on every device.
+
+Equations of Xie et al., "SNAS: Stochastic Neural Architecture Search", 2019, numbered as in
+``nascore.methods.snas``.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+
+def gumbel(like: Float[Tensor, "*edges op"], noise: Generator) -> Float[Tensor, "*edges op"]:
+    """Independent Gumbel(0, 1) draws with the shape, dtype and device of ``like``.
+
+    G = −log(−log U) with U uniform.  −log U is an Exp(1) variable, drawn directly because it is
+    never exactly 0, so that G is always finite.
+    """
+    waiting = torch.empty(like.shape, dtype=like.dtype).exponential_(generator=noise)
+    return -waiting.log().to(like.device)
+
+
+def concrete(
+    alpha: Float[Tensor, "*edges op"], tau: float, noise: Generator | Float[Tensor, "*edges op"]
+) -> Float[Tensor, "*edges op"]:
+    """One relaxed sample of every edge at temperature ``tau`` > 0: eq. (3).
+
+    ``noise`` is a generator, or the Gumbel draws themselves where they are needed again (the score
+    function) or have to be kept fixed (finite differences).  Each row is positive and sums to 1.
+    """
+    g = noise if isinstance(noise, Tensor) else gumbel(alpha, noise)
+    return ((alpha + g) / tau).softmax(-1)  # eq. (3)
+
+
+def anneal(start: float, end: float, fraction: float) -> float:
+    """A temperature on the straight line from ``start`` (fraction 0) to ``end`` (fraction 1)."""
+    return start + (end - start) * fraction
+
+
+def one_hot(scores: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """1 at the largest entry of every row (the lowest index if several are equal), 0 elsewhere."""
+    # argmax does not promise which of several equal entries it takes; max over a cumulative mask does.
+    largest = scores == scores.amax(-1, keepdim=True)
+    return (largest & (largest.cumsum(-1) == 1)).to(scores.dtype)
+
+
+def straight(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """Straight-through: the value is exactly ``one_hot(z)``, the gradient that of ``z`` (biased)."""
+    return one_hot(z) + (z - z.detach())  # the bracket is exactly 0, so no rounding reaches the gates
+
+
+def uniform_one_hot(
+    allowed: Bool[Tensor, "*edges op"], noise: Generator
+) -> Float[Tensor, "*edges op"]:
+    """One operation an edge, each of the allowed ones with the same probability."""
+    odds = allowed.cpu().float()
+    if allowed.is_meta:  # a meta tensor has no values to copy: take every operation as allowed
+        odds = torch.ones(allowed.shape)
+    drawn = torch.multinomial(odds.flatten(0, -2), 1, generator=noise).view(allowed.shape[:-1])
+    return F.one_hot(drawn, allowed.shape[-1]).to(allowed.device, torch.float32)
+
+
+def tap(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """``z`` again, keeping the gradient that reaches it: give it to the network and nothing else.
+
+    The price sees ``z`` itself, so ``credit.marginal(tap(z))`` is the task loss's share alone, although
+    one backward pass computes both.
+    """
+    if not z.requires_grad:
+        return z.detach().requires_grad_()
+    seen = z.view_as(z)
+    seen.retain_grad()
+    return seen
+
+
+def active(z: Float[Tensor, "cell edge op"]) -> list[list[int]]:
+    """Index of the largest gate of every edge: the only place where a method reads the device.
+
+    A read waits for the device, so methods call this at most once per half step.  On ``meta``, where
+    there is nothing to read, every edge gives operation 0.
+    """
+    if z.is_meta:
+        return [[0] * z.shape[1] for _ in range(z.shape[0])]
+    choice: list[list[int]] = one_hot(z).argmax(-1).tolist()
+    return choice

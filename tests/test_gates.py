@@ -1,0 +1,123 @@
+"""Gates: the Gumbel-max identity, the limits of the concrete relaxation, and what each gate does to gradients."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Generator
+
+from nascore import gates
+
+ALPHA = torch.tensor([0.5, -0.3, 1.0, 0.0], dtype=torch.float64)
+P = ALPHA.softmax(-1)
+DRAWS = 100_000
+
+
+def seeded(seed=0):
+    return Generator().manual_seed(seed)
+
+
+def samples(tau, seed=0):
+    return gates.concrete(ALPHA.expand(DRAWS, 4), tau, seeded(seed))
+
+
+def test_gumbel_has_the_gumbel_distribution():
+    """G = −log(−log U): compared with its distribution function exp(−exp(−g))."""
+    draws = gates.gumbel(torch.zeros(DRAWS, 1, dtype=torch.float64), seeded())
+    assert stats.kstest(draws.flatten().numpy(), stats.gumbel_r.cdf).pvalue > 0.01
+    assert draws.isfinite().all()
+
+
+@pytest.mark.parametrize("tau", [5.0, 1.0, 0.1])
+def test_gumbel_max(tau):
+    """P[argmax Z = k] = p_k at every temperature, eq. (3): chi-square on 10⁵ draws."""
+    counts = torch.bincount(samples(tau).argmax(-1), minlength=4)
+    assert stats.chisquare(counts.numpy(), P.numpy() * DRAWS).pvalue > 0.01
+
+
+def test_mean_of_the_relaxed_sample_is_not_p():
+    """E[Z] ≠ p at τ = 1 and → p as τ → 0, eq. (3)."""
+    np.testing.assert_allclose(samples(1.0).mean(0), [0.272, 0.154, 0.384, 0.191], atol=3e-3)
+    np.testing.assert_allclose(P, [0.270, 0.121, 0.445, 0.164], atol=5e-4)
+    standard_error = (P * (1 - P) / DRAWS).sqrt()
+    assert ((samples(0.03).mean(0) - P).abs() < 4 * standard_error + 1e-3).all()
+    assert ((samples(1.0).mean(0) - P).abs().max() > 20 * standard_error.max())
+
+
+def test_concrete_derivative():
+    """∂Z_l/∂α_k = Z_l (δ_lk − Z_k) / τ, eq. (3), with the noise frozen."""
+    g, tau = gates.gumbel(ALPHA, seeded()), 0.7
+    z = gates.concrete(ALPHA, tau, g)
+    jacobian = torch.autograd.functional.jacobian(lambda a: gates.concrete(a, tau, g), ALPHA)
+    torch.testing.assert_close(jacobian, (torch.diag(z) - torch.outer(z, z)) / tau)
+
+
+def test_low_temperature_is_one_hot():
+    """τ → 0: Z is the one-hot argmax of α + G."""
+    g = gates.gumbel(ALPHA.expand(1000, 4), seeded())
+    gap = (ALPHA + g).topk(2).values
+    clear = gap[:, 0] - gap[:, 1] > 0.05
+    z = gates.concrete(ALPHA.expand(1000, 4), 1e-3, g)[clear]
+    torch.testing.assert_close(z, gates.one_hot((ALPHA + g)[clear]), atol=1e-12, rtol=0)
+
+
+def test_noise_comes_from_the_generator_alone():
+    torch.manual_seed(1)
+    first = gates.concrete(ALPHA, 1.0, seeded(3))
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    assert torch.equal(first, gates.concrete(ALPHA, 1.0, seeded(3)))
+    gates.uniform_one_hot(torch.ones(1, 2, 3, dtype=torch.bool), seeded())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_one_hot_breaks_ties_to_the_first():
+    scores = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0], [-1.0, -3.0, -1.0]])
+    assert gates.one_hot(scores).tolist() == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
+
+
+def test_straight_is_exactly_one_hot_with_the_soft_gradient():
+    alpha = torch.randn(1, 50, 4, generator=seeded(), requires_grad=True)
+    z = gates.concrete(alpha, 0.3, seeded())
+    hard = gates.straight(z)
+    assert set(hard.unique().tolist()) == {0.0, 1.0}
+    weights = torch.randn(1, 50, 4, generator=seeded(1))
+    (one,) = torch.autograd.grad((hard * weights).sum(), alpha, retain_graph=True)
+    (other,) = torch.autograd.grad((z * weights).sum(), alpha)
+    assert torch.equal(one, other)
+
+
+def test_uniform_one_hot_takes_every_allowed_operation_equally():
+    allowed = torch.tensor([[[True, True, False, True]] * 20_000])
+    drawn = gates.uniform_one_hot(allowed, seeded())
+    assert (drawn.sum(-1) == 1).all()
+    counts = drawn.sum((0, 1))
+    assert counts[2] == 0
+    assert stats.chisquare(counts[[0, 1, 3]].numpy()).pvalue > 0.01
+
+
+def test_tap_keeps_the_gradient_of_what_follows_it_alone():
+    alpha = torch.zeros(1, 1, 3, requires_grad=True)
+    z = alpha.softmax(-1)
+    seen = gates.tap(z)
+    task, price = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([5.0, 0.0, 0.0])
+    ((seen * task).sum() + (z * price).sum()).backward()
+    assert torch.equal(seen.grad, task.expand(1, 1, 3))
+    expected = torch.autograd.functional.jacobian(lambda a: (a.softmax(-1) * (task + price)).sum(), torch.zeros(1, 1, 3))
+    torch.testing.assert_close(alpha.grad, expected)
+
+
+def test_tap_of_gates_without_gradient_starts_one():
+    seen = gates.tap(torch.ones(1, 1, 2))
+    (3 * seen).sum().backward()
+    assert seen.grad.tolist() == [[[3.0, 3.0]]]
+
+
+def test_active_reads_the_largest_gate():
+    z = torch.tensor([[[0.1, 0.9, 0.0], [0.4, 0.2, 0.4]]])
+    assert gates.active(z) == [[1, 0]]
+    assert gates.active(z.to("meta")) == [[0, 0]]
+
+
+def test_anneal_is_linear():
+    assert [gates.anneal(1.0, 0.2, f) for f in (0, 0.5, 1)] == pytest.approx([1.0, 0.6, 0.2])
