@@ -1,7 +1,6 @@
 # `make lab` and `make test` set everything up by themselves, in .venv; `make help` lists the rest.
 PYTHON ?= python3
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
-ROOT_USER := $(if $(filter 0,$(shell id -u)),--allow-root)
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 # What a run leaves in a notebook and a reader does not need.
 STRIP := nbstripout --keep-output --keep-count \
@@ -15,12 +14,14 @@ help: ## say what each command does
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 
 setup: ## make .venv with all that is needed; a second run needs no network
-	@command -v "$(PYTHON)" > /dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name the one you have, as in 'make lab PYTHON=python3.12'." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2> /dev/null || { \
+	  echo "$(PYTHON) is missing or too old: install Python 3.11 or newer, or name the one you have, as in 'make lab PYTHON=python3.12'." >&2; exit 1; }
 	@"$(PYTHON)" tools/setup.py
 
 lab: setup ## open JupyterLab on the start notebook (ARGS="--no-browser --port 9000" are passed on)
 	@$(IN_VENV) jupyter trust $(NOTEBOOKS) > /dev/null
-	$(IN_VENV) jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ROOT_USER) $(ARGS)
+	@$(IN_VENV) jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	  $$(test "$$(id -u)" != 0 || echo --allow-root) $(ARGS)
 
 test: lint unit nbval browser ## run every test, the quick ones first
 

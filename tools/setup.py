@@ -37,6 +37,7 @@ UV_NAMES = {
     "timeout": ("UV_HTTP_TIMEOUT", " "),
     "default-timeout": ("UV_HTTP_TIMEOUT", " "),
 }
+PROGRESS = ("Collecting", "Downloading", "Downloaded", "Resolved", "Prepared", "Installing", "Installed")
 FULL = r"No space left on device|Errno 28|Disk quota exceeded|os error 28|os error 122"
 OFFLINE = (
     r"name resolution|Name or service not known|nodename nor servname|getaddrinfo failed|dns error"
@@ -103,7 +104,7 @@ def check_space():
 
 def make_environment():
     """Make `.venv`, or keep one whose Python and pip work."""
-    if not (PYTHON.exists() and run(PYTHON, "-m", "pip", "--version", quiet=True)):
+    if not (PYTHON.exists() and run(PYTHON, "-m", "pip", "--version")):
         print(f"Making {VENV} ...", flush=True)
         run(sys.executable, "-m", "venv", "--clear", VENV, check=True)
 
@@ -149,8 +150,8 @@ def link_graphviz():
         dot.symlink_to("graphviz-pure")
 
 
-def run(*command, check=False, quiet=False, env=None):
-    """Run a command, showing what it prints; return whether it succeeded.
+def run(*command, check=False, env=None):
+    """Run a command, showing how far it is; return whether it succeeded.
 
     With `check`, or where the disk is full, a failure ends the set-up with one sentence.
     """
@@ -163,12 +164,12 @@ def run(*command, check=False, quiet=False, env=None):
         text=True,
         errors="replace",
     )
-    words = []
+    lines = []
     for line in process.stdout:
-        words.append(line)
-        if not quiet:
+        lines.append(line)
+        if line.strip().startswith(PROGRESS):
             print(line, end="", flush=True)
-    text = "".join(words)
+    text = "".join(lines)
     succeeded = process.wait() == 0
     if not succeeded and re.search(FULL, text):
         stop(
@@ -178,7 +179,7 @@ def run(*command, check=False, quiet=False, env=None):
     if not succeeded and check:
         if re.search(OFFLINE, text, re.IGNORECASE):
             stop("The package index cannot be reached, and the set-up needs it: check the network and pip's settings.")
-        stop("The set-up failed at the step above: {}".format(" ".join(str(part) for part in command)))
+        stop("{}\nThe set-up failed at this step: {}".format(text, " ".join(str(part) for part in command)))
     return succeeded
 
 
