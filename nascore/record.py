@@ -450,10 +450,12 @@ class Recording(Sequence[Step]):
             raise ValueError(f"{name} is not {shape} float32 numbers")
         return np.frombuffer(blob, "<f4").reshape(shape)
 
-    def _take(self, rows: list[tuple[Any, ...]], arrays: Mapping[str, list[NDArray[np.float32] | None]]) -> None:
+    def _take(
+        self, rows: Sequence[tuple[Any, Any, Any, Any]], arrays: Mapping[str, list[NDArray[np.float32] | None]]
+    ) -> None:
         start = self._length
         present = zip(*([value is not None for value in values] for values in arrays.values()), strict=True)
-        new = [_Row(*row, flags) for row, flags in zip(rows, present, strict=True)]
+        new = [_Row(*row, present=flags) for row, flags in zip(rows, present, strict=True)]
         for name, values in arrays.items():
             if any(value is not None for value in values):
                 blank = np.full(self._shapes[name], np.nan, np.float32)
@@ -532,14 +534,14 @@ class Recording(Sequence[Step]):
         return values
 
     def graphs(self, t: int, rule: Literal["argmax", "top2"] = "argmax") -> dict[str, CellGraph]:
-        """The cells derived at row `t`: decoded from probs, or the method's own graphs where it has no probs."""
+        """The cells derived at row `t`: the method's own graphs where it gives them, otherwise decoded from probs."""
         from nascore.space import Space
 
         step = self[t]
-        if step.probs is None:
-            if step.graphs is None:
-                raise UserError(f"t: row {t} has neither probs nor graphs to derive a cell from.")
+        if step.graphs is not None:
             return dict(step.graphs)
+        if step.probs is None:
+            raise UserError(f"t: row {t} has neither probs nor graphs to derive a cell from.")
         return Space.from_json(self.meta["space"]).decode(step.probs, rule)
 
     @property
@@ -682,42 +684,42 @@ class RunInfo:
 
 
 def runs(
-    where: str | Path = "runs",
+    place: str | Path = "runs",
     method: str | None = None,
     task: str | None = None,
     seed: int | None = None,
     status: str | None = None,
-    values: Mapping[str, float | tuple[float, float]] | None = None,
+    where: Mapping[str, float | tuple[float, float]] | None = None,
 ) -> list[RunInfo]:
     """The catalogue of a file or of all files of a folder, oldest first; only runs that meet every filter given.
 
     Args:
-        where: a recording or a folder of recordings (`*.sqlite`). In a folder a file that cannot be read is listed
+        place: a recording or a folder of recordings (`*.sqlite`). In a folder a file that cannot be read is listed
             with the status "unreadable" and the reason, unless a filter is given.
         method: e.g. "snas".
         task: e.g. "digits".
         seed: the seed.
         status: one of `STATUSES`.
-        values: knob or metric → the value, or (low, high) with both included, e.g. `{"lam": (0, 0.5)}`.
+        where: knob or metric → the value, or (low, high) with both included, e.g. `{"lam": (0, 0.5)}`.
 
     Raises:
-        UserError: `where` does not exist, or is a file that is not a recording.
+        UserError: `place` does not exist, or is a file that is not a recording.
     """
-    where = Path(where)
+    place = Path(place)
     if status is not None:
         choose("status", status, STATUSES)
     wanted = {"method": method, "task": task, "seed": seed, "status": status}
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    if not where.is_dir():
-        found = _list(_resolve(where if where.exists() else str(where)))
+    if not place.is_dir():
+        found = _list(_resolve(place if place.exists() else str(place)))
     else:
         found = []
-        for path in where.glob("*.sqlite"):
+        for path in place.glob("*.sqlite"):
             try:
                 found += _list(path)
             except UserError as error:
                 found.append(RunInfo(path, "", "", "", None, None, "unreadable", 0, "", error=str(error)))
-    ranges = {name: value if isinstance(value, tuple) else (value, value) for name, value in (values or {}).items()}
+    ranges = {name: value if isinstance(value, tuple) else (value, value) for name, value in (where or {}).items()}
 
     def fits(info: RunInfo) -> bool:
         numbers = {**info.result, **info.knobs}

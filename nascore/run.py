@@ -5,16 +5,34 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
+import math
+import os
+import platform
+import shlex
+import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
 
 from nascore.errors import UserError, near, number
 
 if TYPE_CHECKING:
     from nascore.graph import CellGraph
+    from nascore.record import Writer
+    from nascore.task import Task
+
+Script = Mapping[int, Mapping[str, float]]
+"""Knob changes: the first t that runs under the values → the values."""
 
 HALF_PHASES = frozenset({"credit", "architecture"})
 """A yield in one of these phases leaves the step half done; the next yield completes it."""
@@ -103,10 +121,11 @@ class Knobs:
         with self._lock:
             self._queued.update(checked)
 
-    def apply(self) -> dict[str, float]:
-        """Put the queued values in force and return those that really changed. Only `Run` calls this."""
+    def apply(self, scripted: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Put `scripted` and then the queued values in force; returns those that changed. Only `Run` calls this."""
         with self._lock:
-            changed = {name: value for name, value in self._queued.items() if value != self._values[name]}
+            waiting = {**self.check(**(scripted or {})), **self._queued}
+            changed = {name: value for name, value in waiting.items() if value != self._values[name]}
             self._queued.clear()
             self._values.update(changed)
         return changed
@@ -147,3 +166,252 @@ def declare(own_rule: str = "argmax", **knobs: Knob) -> Callable[[_M], _M]:
         return method
 
     return decorate
+
+
+class Run(Iterator[Step]):
+    """The only thing that advances a method: `next(run)` is one yield, measured and written down.
+
+    Args:
+        method: a generator function, see `declare`.
+        task: what it works on.
+        knobs: the knobs it reads; by default those it declares.
+        script: knob changes `{t: {knob: value}}`; t is the first row that runs under the values.
+        record: a file to append the run to, or a `Writer` of a run already entered in one; None keeps nothing.
+        options: the method's keyword-only arguments.
+        checkpoint: where to go on, as `Recording.checkpoint` gives it; the script then has to be that of the run so
+            far, for the rows from the checkpoint on are computed again.
+        checkpoint_every: iterations between two checkpoints (only recorded runs have any).
+        threads: of torch while the method runs; on a busy machine more than one is slower.
+
+    Raises:
+        UserError: a knob or a value of the script is not allowed, or the file cannot be written.
+        FloatingPointError: from `next`, when a metric is not finite; the run has then failed.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        task: Task,
+        knobs: Knobs | None = None,
+        script: Script | None = None,
+        record: str | Path | Writer | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        checkpoint: tuple[int, Mapping[str, Any], bytes] | None = None,
+        checkpoint_every: int = 30,
+        threads: int = 1,
+        meta: Mapping[str, Any] | None = None,
+    ):
+        from nascore.record import Writer
+
+        self.task = task
+        self.knobs = Knobs(**getattr(method, "knobs", {})) if knobs is None else knobs
+        self.script = {t: self.knobs.check(**values) for t, values in sorted((script or {}).items())}
+        self.t = 0
+        self.status = "starting"
+        self.threads = threads
+        self.checkpoint_every = checkpoint_every
+        self.options = dict(options or {})
+        self._cpu_seconds = 0.0
+        self._aside = 0.0  # processor time within the method's that was not the method's
+        self._whole = 0  # steps that are whole
+        self._meta = {**provenance(), **(meta or {}), **_describe(method, self)}
+        if checkpoint is not None:
+            self._restore(*checkpoint)
+        self._first = self.t
+        task.on_boundary = self._at_boundary
+        self._generator = method(task, self.knobs, **self.options)
+        self.writer = Writer(record, self.meta) if isinstance(record, str | Path) else record
+        if self.writer is not None:
+            self.writer.meta(self.meta)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What is known about the run, as plain JSON data."""
+        prices = {name: table.tolist() for name, table in self.task.resource.prices.items()}
+        return {**self._meta, "prices": prices}
+
+    def __next__(self) -> Step:
+        if self.status in ("finished", "stopped", "failed"):
+            raise StopIteration
+        if self.status == "starting":
+            self.mark("running")
+        try:
+            changed = self.knobs.apply(self.script.get(self.t))
+            prices = len(self.task.resource.prices)
+            with _torch_threads(self.threads):
+                step = self._complete(self._advance())
+            if self.writer is not None:
+                self.writer.append(step, changed)
+                if len(self.task.resource.prices) > prices:  # latency was measured; it is kept to be used again
+                    self.writer.meta(self.meta)
+        except StopIteration:
+            self._end("finished")
+            raise
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self._end("failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})")
+            raise
+        except BaseException:  # the user's Ctrl-C
+            self._end("stopped")
+            raise
+        self.t += 1
+        return step
+
+    def mark(self, status: str) -> None:
+        """Write "running" or "paused" to the recording, for its readers."""
+        self.status = status
+        if self.writer is not None:
+            self.writer.status(status)
+
+    def close(self) -> None:
+        """End the run here: the method's `finally` blocks run, and what was recorded stays."""
+        if self.status not in ("finished", "stopped", "failed"):
+            self._end("stopped")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _end(self, status: str, error: str | None = None) -> None:
+        self.status = status
+        self.task.on_boundary = None
+        try:
+            self._generator.close()  # type: ignore[attr-defined]
+        finally:
+            if self.writer is not None:
+                self.writer.status(status, error)
+                self.writer.close()
+
+    def _advance(self) -> Step:
+        """One yield of the method, with the processor time it took."""
+        self._aside = 0.0
+        began = time.process_time()
+        step = next(self._generator)
+        self._cpu_seconds += time.process_time() - began - self._aside
+        return step
+
+    def _complete(self, raw: Step) -> Step:
+        """The step as it is shown and kept: read from the device, with what the run adds to its metrics."""
+        step, price = self._read(raw)
+        for name in ("probs", "gates"):
+            value = getattr(step, name)
+            if value is not None and not np.isfinite(value).all():
+                raise self._not_finite(name, "not finite")
+        metrics: dict[str, float] = {}
+        if step.probs is not None:
+            probs = np.asarray(step.probs, np.float64)
+            metrics["entropy"] = float(-(probs * np.log(np.where(probs > 0, probs, 1))).sum(-1).mean())
+            metrics["cost"] = float((price * probs).sum())
+        if step.probs is not None or step.graphs is not None:
+            graphs = self.task.space.decode(step.probs) if step.graphs is None else step.graphs
+            metrics["child_cost"] = float((price * self.task.space.one_hot(graphs)).sum())
+        metrics |= {**self.task.counters, "cpu_seconds": self._cpu_seconds, **step.metrics}
+        if step.phase not in HALF_PHASES:
+            self._whole += 1
+            if self._whole % self.task.measure_every == 0 or self._whole == self.task.steps:
+                metrics |= self.task.measure(raw)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise self._not_finite(name, str(value))
+        return replace(step, t=self.t, metrics=metrics)
+
+    def _read(self, step: Step) -> tuple[Step, Any]:
+        """`step` and the prices on the host, all tensors in one transfer."""
+        import torch
+
+        price = self.task.resource.price(self.knobs)
+        tensors = [x for x in (*step.metrics.values(), step.probs, step.gates, step.credit, price) if _is_tensor(x)]
+        device = next((x.device for x in tensors if x.device.type != "cpu"), tensors[0].device)
+        flat = torch.cat([x.detach().to(device).reshape(-1) for x in tensors]).cpu()
+        parts = iter(torch.split(flat, [x.numel() for x in tensors]))
+
+        def read(value: Any) -> Any:
+            return next(parts).view(value.shape) if _is_tensor(value) else value
+
+        metrics = {name: float(read(value)) for name, value in step.metrics.items()}
+        step = replace(step, metrics=metrics, probs=read(step.probs), gates=read(step.gates), credit=read(step.credit))
+        return step, np.asarray(read(price))
+
+    def _not_finite(self, name: str, value: str) -> FloatingPointError:
+        return FloatingPointError(f"{name} is {value} at t = {self.t}; a smaller learning rate or penalty may help.")
+
+    def _at_boundary(self, iteration: int) -> None:
+        """Called by `task.clock` before each iteration: keep a checkpoint if one is due."""
+        if self.writer is None or iteration % self.checkpoint_every or (self.t == self._first > 0):
+            return
+        from safetensors.torch import save
+
+        began = time.process_time()
+        tensors, state = self.task.snapshot()
+        mine = {"whole": self._whole, "cpu_seconds": self._cpu_seconds}
+        self.writer.checkpoint(self.t, {"task": state, "run": mine}, save(tensors))
+        self._aside += time.process_time() - began
+
+    def _restore(self, t: int, state: Mapping[str, Any], tensors: bytes) -> None:
+        from safetensors.torch import load
+
+        self.t = t
+        self._whole, self._cpu_seconds = state["run"]["whole"], state["run"]["cpu_seconds"]
+        self.task.restore_later(load(tensors), state["task"])
+        for start, values in self.script.items():
+            if start < t:
+                self.knobs.apply(values)
+
+
+def provenance() -> dict[str, Any]:
+    """Where a run comes from: versions, machine, command and time. Imports nothing of what it names."""
+    versions = {"python": platform.python_version()}
+    for package in ("nas-kit", "numpy", "torch"):
+        with suppress(metadata.PackageNotFoundError):  # nas-kit may run from its folder
+            versions[package] = metadata.version(package)
+    return {
+        "versions": versions,
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "command": shlex.join(sys.argv),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _describe(method: Method, run: Run) -> dict[str, Any]:
+    task = run.task
+    return {
+        "method": method.__name__,
+        "own_rule": getattr(method, "own_rule", "argmax"),
+        "options": run.options,
+        "knobs": {name: asdict(knob) for name, knob in run.knobs.declared.items()},
+        "script": {str(t): values for t, values in run.script.items()},
+        "task": task.name,
+        "task_spec": task.spec(),
+        "seed": task.seed,
+        "epochs": task.epochs,
+        "steps": task.steps,
+        "batch_size": task.batch_size,
+        "measure_every": task.measure_every,
+        "space": task.space.to_json(),
+        "metrics": {name: asdict(metric) for name, metric in task.metrics.items()},
+        "probs": "simplex",
+        "rule": "argmax",
+        "threads": run.threads,
+    }
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach")
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    if before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
