@@ -1,0 +1,56 @@
+"""DARTS: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019 (first order).
+
+The equations as the paper numbers them, with logits α, p = softmax(α), weights w and step ξ of the inner problem:
+
+    (2)  ō_ij(x) = Σ_k p_ij,k o_k(x), the mixed operation
+    (3)  min over α of  L_val(w*(α), α)
+    (4)  such that  w*(α) = argmin over w of L_train(w, α)
+    (6)  ∇_α L_val(w*(α), α) ≈ ∇_α L_val(w − ξ ∇_w L_train(w, α), α)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from nascore import credit, gates
+from nascore.run import Knob, Knobs, Step, declare
+from nascore.task import Task
+
+
+@declare(
+    own_rule="top2",
+    lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the mixture's cost, in nats per unit of cost."),
+    w_parameters=Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
+    w_madds=Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
+    w_memory=Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
+    w_latency=Knob(0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."),
+    weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
+    architecture_lr=Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning"),
+)
+def darts(task: Task, knobs: Knobs, *, level: Literal["bi", "single"] = "bi") -> Iterator[Step]:
+    """Differentiable architecture search: gates are softmax(α), every operation always runs.
+
+    ``level="bi"`` moves the logits on ``search`` and the weights on ``train`` (first order, ξ = 0: the weights at
+    hand stand for w*(α)).  ``level="single"`` moves both by one loss on the same batch, as SNAS does.
+    """
+    alpha = task.logits()
+    optimiser = task.optimisers(weights=task.network, architecture=alpha, knobs=knobs)
+
+    for t in task.clock(alpha=alpha, optimiser=optimiser):
+        p = alpha.softmax(-1)  # eq. (2): the gates of the mixed operation
+        seen = gates.tap(p)
+        if level == "single":
+            loss = task.loss(task.batch("train+search"), seen)
+            optimiser.step(loss + knobs.lam * task.resource.expected(p, knobs))
+            yield task.step(t, alpha.softmax(-1), p, credit.marginal(seen), loss=loss)
+            continue
+
+        loss = task.loss(task.batch("search"), seen, update_statistics=False)  # eq. (3): L_val(w, α)
+        optimiser.step_architecture(loss + knobs.lam * task.resource.expected(p, knobs))  # eq. (6) with ξ = 0
+        yield task.step(t, alpha.softmax(-1), p, credit.marginal(seen), "architecture", loss=loss)
+
+        p = alpha.detach().softmax(-1)
+        loss = task.loss(task.batch("train"), p)  # eq. (4): L_train(w, α)
+        optimiser.step_weights(loss)
+        yield task.step(t, p, p, phase="weights", loss=loss)

@@ -1,0 +1,48 @@
+"""Random search with weight sharing: Li and Talwalkar, "Random Search and Reproducibility for NAS", UAI 2019."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from nascore import gates
+from nascore.run import Knob, Knobs, Step, declare
+from nascore.task import Task
+
+
+@declare(
+    lam=Knob(0, 0, 10, "penalty λ", log=True, help="Weight of a child's cost when the best child is chosen."),
+    w_parameters=Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
+    w_madds=Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
+    w_memory=Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
+    w_latency=Knob(0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."),
+    weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
+)
+def random(task: Task, knobs: Knobs) -> Iterator[Step]:
+    """Train the shared weights on uniformly drawn children; keep the best child seen on ``valid``.
+
+    Now and then (every ``task.measure_every`` iterations) the newest child challenges the best one, both with the
+    weights of the moment.  ``probs`` stay uniform; ``graphs`` is the best child.
+    """
+    allowed = torch.tensor(task.space.allowed, device=task.device)
+    uniform = allowed / allowed.sum(-1, keepdim=True)
+    best = gates.uniform_one_hot(allowed, task.noise)
+    optimiser = task.optimisers(weights=task.network, knobs=knobs)
+
+    for t in task.clock(best=best, optimiser=optimiser):
+        z = gates.uniform_one_hot(allowed, task.noise)
+        loss = task.loss(task.batch("train+search"), z)
+        optimiser.step_weights(loss)
+
+        if (t + 1) % task.measure_every == 0:
+            with torch.no_grad():
+                price = [
+                    task.loss(task.images("valid"), child, update_statistics=False)
+                    + knobs.lam * task.resource.expected(child, knobs)
+                    for child in (z, best)
+                ]
+            best.copy_(torch.where(price[0] < price[1], z, best))
+        operations = np.eye(len(task.space.ops))[gates.active(best)]
+        yield task.step(t, uniform, z, graphs=task.space.decode(operations), loss=loss)

@@ -1,0 +1,92 @@
+"""SNAS: Xie, Zheng, Liu and Lin, "SNAS: Stochastic Neural Architecture Search", ICLR 2019.
+
+The equations, numbered as everywhere in this kit.  α[e, k] are logits (the paper's log α), p = softmax(α), Z the
+gates of one sample, O_k(x_i) the output of operation k on edge e = (i, j), L the loss, C the cost, τ the temperature:
+
+    (1)  min over α, θ of  E_{Z~p_α}[ L_θ(Z) ]
+    (2)  x_j = Σ_{i<j} Õ_ij(x_i) = Σ_{i<j} Σ_k Z_ij,k O_ij,k(x_i)
+    (3)  Z = softmax((α + G) / τ),  G ~ Gumbel(0, 1)
+    (4)  ∂L/∂α_k = Z_k / τ · ( ⟨∂L/∂x_j, O_k(x_i)⟩ − ⟨∂L/∂x_j, Õ(x_i)⟩ )
+    (5)  R_ij = ⟨∂L/∂x_j, Õ_ij(x_i)⟩
+    (6)  E[ ∇log p(Z) · R ] = ∇E[L] + ∇E[R − L]:  R can replace L exactly where L is affine in x_j, not in general
+    (7)  ∇_{α_k} log p(Z) = 1 − K softmax(−G)_k  for the density of (3)
+    (8)  C(Z) = Σ c·Z,  ∇_{α_k} E_one-hot[c·Z] = p_k (c_k − p·c)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nascore import credit, gates, resource
+from nascore.run import Knob, Knobs, Step, declare
+from nascore.task import Task
+
+DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it by this times the excess cost
+
+
+@declare(
+    lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the expected cost, in nats per unit of cost."),
+    budget=Knob(1, 0, 1, "budget", help="Cost that λ is driven to meet by dual ascent; 1 is off."),
+    half_steps=Knob(0, 0, 1, "pause between phases", toggle=True, help="Also stop after the credit is known."),
+    w_parameters=Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
+    w_madds=Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
+    w_memory=Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
+    w_latency=Knob(0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."),
+    schedule=Knob(1, 0, 1, "anneal the temperature", toggle=True, group="temperature"),
+    tau=Knob(1, 0.03, 5, "temperature τ", log=True, group="temperature", help="Held when the schedule is off."),
+    tau_start=Knob(1, 0.03, 5, "temperature at the start", log=True, group="temperature"),
+    tau_end=Knob(0.1, 0.03, 5, "temperature at the end", log=True, group="temperature"),
+    weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
+    architecture_lr=Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning"),
+)
+def snas(
+    task: Task, knobs: Knobs, *, estimator: Literal["pathwise", "score", "expectation"] = "pathwise"
+) -> Iterator[Step]:
+    """Stochastic neural architecture search: one loss on one sample moves weights and logits together.
+
+    ``estimator`` is the gradient of the expected cost: through the sample, by the score function, or that of
+    one-hot samples in closed form.
+    """
+    alpha = task.logits()
+    optimiser = task.optimisers(weights=task.network, architecture=alpha, knobs=knobs)
+    multiplier = torch.zeros((), device=task.device)  # μ of the budget constraint
+
+    for t in task.clock(alpha=alpha, optimiser=optimiser, multiplier=multiplier):
+        tau = gates.anneal(knobs.tau_start, knobs.tau_end, t / task.steps) if knobs.schedule else knobs.tau
+        noise = gates.gumbel(alpha, task.noise)
+        z = gates.concrete(alpha, tau, noise)  # eq. (3)
+        seen = gates.tap(z)  # the network sees the tap, the price does not
+        loss = task.loss(task.batch("train+search"), seen)  # eq. (1), one sample
+
+        p = alpha.softmax(-1)
+        lam = knobs.lam + ascend(multiplier, task.resource.expected(p, knobs), knobs.budget)
+        match estimator:
+            case "pathwise":
+                cost = task.resource.expected(z, knobs)  # ∂/∂α = Z_k (c_k − c·Z) / τ
+            case "score":
+                price = task.resource.price(knobs)
+                cost = resource.surrogate(alpha, resource.score(noise, z, price))  # (1 − K softmax(−G)) c·Z
+            case "expectation":
+                cost = task.resource.expected(p, knobs)  # eq. (8)
+
+        optimiser.backward(loss + lam * cost)  # eq. (4) and the cost's share, both gradients in one backward
+        signal = credit.marginal(seen)
+        metrics = {"loss": loss, "tau": tau, "lam_effective": lam}
+        if knobs.half_steps:
+            yield task.step(t, p, z, signal, "credit", **metrics)
+        optimiser.apply()
+        yield task.step(t, alpha.softmax(-1), z, signal, **metrics)
+
+
+@torch.no_grad()
+def ascend(multiplier: Tensor, cost: Tensor, budget: float) -> Tensor:
+    """One step of dual ascent on min L subject to cost ≤ budget: μ ← max(0, μ + rate · (cost − budget))."""
+    if budget < 1:
+        multiplier.add_(DUAL_RATE * (cost - budget)).clamp_(min=0)
+    else:  # off
+        multiplier.zero_()
+    return multiplier

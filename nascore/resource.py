@@ -1,0 +1,171 @@
+"""Resources: what every operation on every edge costs, and three gradients of the expected cost.
+
+The cost of an architecture is linear in its gates, C(Z) = Σ c·Z, so the expected cost of a distribution is the
+cost of its mean.  Equations of Xie et al., "SNAS: Stochastic Neural Architecture Search", 2019, numbered as in
+``nascore.methods.snas``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from numpy import ndarray
+from torch import Tensor
+
+from nascore.credit import concrete_score
+from nascore.ops import OPS
+from nascore.space import Space
+from nascore.supernet import Supernet
+
+RESOURCES = ("parameters", "madds", "memory", "latency")
+DEFAULT = {"w_parameters": 1 / 3, "w_madds": 1 / 3, "w_memory": 1 / 3, "w_latency": 0.0}
+
+
+class Resource:
+    """Prices [cell, edge, op] of parameters, multiply-adds, memory access and, once measured, latency.
+
+    Each table is divided by the cost of the dearest network (the dearest operation on every edge), so that every
+    resource runs from 0 to 1 and a weighted mean of them does too.  A kind of cell that occurs several times in the
+    network counts as often.  Latency is measured when its weight first becomes positive, or by ``measure_latency``;
+    assign ``latency`` to reuse an earlier measurement.
+    """
+
+    def __init__(
+        self,
+        counted: Mapping[str, Float64[ndarray, "cell edge op"]],
+        measure: Callable[[], Float64[ndarray, "cell edge op"]],
+        device: torch.device | None = None,
+    ):
+        self._prices = {name: normalised(table) for name, table in counted.items()}
+        self._measure, self._device = measure, device
+        self._latest: tuple[tuple[float, ...], Tensor] | None = None  # weights rarely change between two steps
+
+    @classmethod
+    def of(cls, network: Supernet, image_size: int, batch_size: int, device: torch.device | None = None) -> Resource:
+        """The prices of ``network`` for square images; latency is that of a forward pass of ``batch_size`` of them."""
+        counted = {
+            name: _table(network, image_size, lambda op, *size, name=name: getattr(OPS[op], name)(*size))
+            for name in RESOURCES[:3]
+        }
+        where = "cpu" if device is None or device.type == "meta" else str(device)
+        measure = lambda: _table(network, image_size, lambda op, *size: seconds(op, *size, batch_size, where))
+        return cls(counted, measure, device)
+
+    @property
+    def prices(self) -> dict[str, Float64[ndarray, "cell edge op"]]:
+        """The normalised tables by resource; ``latency`` is among them once it has been measured."""
+        return dict(self._prices)
+
+    @property
+    def latency(self) -> Float64[Tensor, "cell edge op"] | None:
+        """The measured latencies, normalised, or None."""
+        return torch.from_numpy(self._prices["latency"]) if "latency" in self._prices else None
+
+    @latency.setter
+    def latency(self, table: Any) -> None:
+        self._prices["latency"] = normalised(np.array(table, dtype=np.float64))
+        self._latest = None
+
+    def measure_latency(self) -> Float64[ndarray, "cell edge op"]:
+        """Time every operation on this machine, unless that was done or given before."""
+        if "latency" not in self._prices:
+            self.latency = self._measure()
+        return self._prices["latency"]
+
+    def price(self, weights: Any = None) -> Float[Tensor, "cell edge op"]:
+        """The weighted mean of the resources.
+
+        Args:
+            weights: ``Knobs`` or a mapping with ``w_parameters``, ``w_madds``, ``w_memory``, ``w_latency``; what is
+                missing weighs 0, all of them missing means a third for each of the first three.  If all are 0,
+                everything is free.
+        """
+        values = weights if isinstance(weights, Mapping) else {} if weights is None else weights.values()
+        given = {name: values[name] for name in DEFAULT if name in values} or DEFAULT
+        key = tuple(given.get(name, 0.0) for name in DEFAULT)
+        if self._latest is None or self._latest[0] != key:
+            if key[RESOURCES.index("latency")] > 0:
+                self.measure_latency()
+            total = sum(key) or 1.0
+            mean = np.zeros_like(self._prices["parameters"])
+            for name, weight in zip(RESOURCES, key, strict=True):
+                if weight > 0:
+                    mean += weight / total * self._prices[name]
+            self._latest = key, torch.tensor(mean, dtype=torch.float32, device=self._device)
+        return self._latest[1]
+
+    def expected(self, z: Float[Tensor, "cell edge op"], weights: Any = None) -> Float[Tensor, ""]:
+        """C(z) = Σ c·z, eq. (8): 0 for a network of *none* alone, 1 for the dearest one; linear in the gates."""
+        return (z * self.price(weights)).sum()  # eq. (8)
+
+
+def exact(p: Float[Tensor, "*edges op"], price: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """∇_α E[c·Z] = p (c − p·c) for one-hot Z from p = softmax(α): eq. (8)."""
+    return p * (price - (p * price).sum(-1, keepdim=True))  # eq. (8)
+
+
+def pathwise(
+    z: Float[Tensor, "*edges op"], price: Float[Tensor, "*edges op"], tau: float
+) -> Float[Tensor, "*edges op"]:
+    """Z (c − c·Z) / τ, one draw's estimate of ∇_α E[c·Z] for concrete Z: eq. (4) with the price for the loss."""
+    return z * (price - (z * price).sum(-1, keepdim=True)) / tau
+
+
+def score(
+    g: Float[Tensor, "*edges op"], z: Float[Tensor, "*edges op"], price: Float[Tensor, "*edges op"]
+) -> Float[Tensor, "*edges op"]:
+    """(1 − K softmax(−G)) c·Z, the score estimate of the same gradient from the Gumbel draws G behind Z: eq. (7).
+
+    Edges are independent, so each is credited with its own cost alone, which lowers the variance.
+    """
+    return concrete_score(g) * (z * price).sum(-1, keepdim=True)
+
+
+def surrogate(alpha: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]) -> Float[Tensor, ""]:
+    """A number whose gradient with respect to α is ``gradient``, to add to a loss; its value means nothing."""
+    return (alpha * gradient.detach()).sum()
+
+
+def normalised(table: Float64[ndarray, "cell edge op"]) -> Float64[ndarray, "cell edge op"]:
+    """``table`` divided by the cost of the dearest network; zeros stay zeros."""
+    dearest = float(table.max(-1).sum())
+    return table / dearest if dearest > 0 else table
+
+
+def _table(
+    network: Supernet, image_size: int, price: Callable[..., float]
+) -> Float64[ndarray, "cell edge op"]:
+    """``price(op, channels, height, width, stride)`` summed over the cells of each kind; 0 where not allowed."""
+    space: Space = network.space
+    table = np.zeros(space.shape)
+    for row, edges in network.layout(image_size):
+        for e, size in enumerate(edges):
+            for k in np.flatnonzero(space.allowed[row, e]):
+                table[row, e, k] += price(space.ops[k], *size)
+    return table
+
+
+@cache
+def seconds(
+    op: str, channels: int, height: int, width: int, stride: int, batch_size: int, device: str = "cpu"
+) -> float:
+    """Median time of a forward pass through ``op``, of 20 after 3 to warm up; the same figure all process long."""
+    if op == "none":  # the edge is left out
+        return 0.0
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        module = OPS[op](channels, channels, stride).to(device).eval()
+        x = torch.zeros(batch_size, channels, height, width, device=device)
+        times = []
+        for _ in range(23):
+            start = time.perf_counter()
+            module(x)
+            if device != "cpu":
+                torch.accelerator.synchronize()
+            times.append(time.perf_counter() - start)
+    return float(np.median(times[3:]))
