@@ -82,6 +82,19 @@ class Space:
         concatenated = range(self.inputs, len(names)) if output is None else output
         return CellGraph(tuple(names), tuple(edges), tuple(concatenated))
 
+    @cached_property
+    def mother(self) -> dict[str, CellGraph]:
+        """The graph of which every cell is a part: all permitted operations but *none* side by side on every edge."""
+        return {
+            name: self.graph(
+                (*edge, op)
+                for e, edge in enumerate(self.edges)
+                for k, op in enumerate(self.ops)
+                if op != "none" and self.allowed[cell, e, k]
+            )
+            for cell, name in enumerate(self.cells)
+        }
+
     def decode(self, probs: Any, rule: Rule = "argmax") -> dict[str, CellGraph]:
         """The cells that the weights ``probs`` ``[cell, edge, op]`` stand for; ties go to the first.
 
@@ -110,10 +123,9 @@ class Space:
 
         The inverse of ``decode`` for its own graphs. ``UserError`` where a graph is not a cell of this space.
         """
+        self.require(graphs)
         table = np.zeros(self.shape)
         for cell, name in enumerate(self.cells):
-            if name not in graphs:
-                raise UserError(f"graphs: the cell {name!r} is missing; this space has {', '.join(self.cells)}.")
             names = self.graph(()).nodes
             if graphs[name].nodes != names:
                 raise UserError(f"graphs: {name!r} has other nodes than this space, which has {', '.join(names)}.")
@@ -129,6 +141,12 @@ class Space:
             if "none" in self.ops:
                 table[cell, ~table[cell].any(-1), self.ops.index("none")] = 1
         return table
+
+    def require(self, graphs: Mapping[str, CellGraph]) -> None:
+        """``UserError`` unless ``graphs`` has every kind of cell."""
+        for name in self.cells:
+            if name not in graphs:
+                raise UserError(f"graphs: the cell {name!r} is missing; this space has {', '.join(self.cells)}.")
 
     def to_json(self) -> str:
         """One line of JSON; ``from_json`` gives an equal space back."""

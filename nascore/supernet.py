@@ -1,0 +1,377 @@
+"""Two networks built from the same operations: the supernet, which holds every cell of a space at once, and a child.
+
+A supernet is a pure function of its input and of the *gates* ``z[cell, edge, op]``: node j of a cell is
+
+    x_j = Σ_{i<j} Σ_k z_{ij}^k · O_{ij}^k(x_i)           (Xie et al., 2019, eq. 2; Liu et al., 2019, eq. 2)
+
+and the cell gives all x_j, concatenated. How the gates are drawn, and how credit returns to what they were drawn from,
+is what a search method adds. A child has the same sum with only its chosen operations, and no gates.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nascore.errors import UserError, choose, number
+from nascore.graph import CellGraph
+from nascore.ops import OPS, halved, op
+from nascore.space import Space
+
+Stem = Literal["cifar", "imagenet"]
+T = TypeVar("T")
+
+
+class EdgeLayout(NamedTuple):
+    """What an operation on an edge works on: the image that comes in, and its stride."""
+
+    channels: int
+    height: int
+    width: int
+    stride: int
+
+
+class CellLayout(NamedTuple):
+    """A cell's row in the architecture table, and its edges in the order of ``Space.edges``."""
+
+    row: int
+    edges: tuple[EdgeLayout, ...]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Where a cell stands in the network."""
+
+    row: int  # of the architecture table
+    channels: int  # of every node
+    width: int  # channels of its output, the concatenated nodes
+    stride: int  # on the edges from the cell's inputs
+    pooled: bool  # a 2×2 max pool in front of it
+    inputs: tuple[tuple[int, int], ...]  # channels, and the stride that brings them to the size of the last one
+
+
+class Cell(nn.Module):
+    """The nodes of one cell and a module on each edge of ``graph``, which may have several edges between two nodes."""
+
+    def __init__(self, graph: CellGraph, plan: CellPlan, affine: bool) -> None:
+        super().__init__()
+        self.graph, self.stride = graph, plan.stride
+        # The inputs come in other widths, the first perhaps at twice the size: bring all to this cell's width and size.
+        self.preprocess = nn.ModuleList(
+            OPS["conv1" if stride == 1 else "skip"](channels, plan.channels, stride, affine)
+            for channels, stride in plan.inputs
+        )
+        inputs = len(plan.inputs)
+        self.ops = nn.ModuleList(
+            op(name)(plan.channels, plan.channels, plan.stride if source < inputs else 1, affine)
+            for source, _, name in graph.edges
+        )
+        # For each intermediate node, in an order in which its sources come first: (edge, source) of all that feeds it.
+        self.into = {
+            node: [(edge, source) for edge, (source, target, _) in enumerate(graph.edges) if target == node]
+            for node in graph.order()
+            if node >= inputs
+        }
+
+    def forward(
+        self, states: list[Float[Tensor, "batch _ _ _"]], gates: Sequence[Tensor] | None = None
+    ) -> Float[Tensor, "batch _ _ _"]:
+        """The nodes in ``graph.output``, concatenated. ``gates`` weight the edges, one each; without them all are 1."""
+        x = {i: preprocess(state) for i, (preprocess, state) in enumerate(zip(self.preprocess, states, strict=True))}
+        batch, channels, height, width = x[0].shape
+        for node, into in self.into.items():
+            terms = (
+                self.ops[edge](x[source]) if gates is None else gates[edge] * self.ops[edge](x[source])
+                for edge, source in into
+            )
+            # A node that nothing feeds is zeros.
+            size = halved(height, self.stride), halved(width, self.stride)
+            x[node] = reduce(torch.add, terms) if into else x[0].new_zeros(batch, channels, *size)
+        return torch.cat([x[node] for node in self.graph.output], dim=1)
+
+
+class Network(nn.Module):
+    """Stem, cells, global average pool, classifier. ``graphs`` gives the cell of each row of the architecture table."""
+
+    def __init__(
+        self,
+        space: Space,
+        graphs: Mapping[str, CellGraph],
+        channels: int,
+        cells: int,
+        classes: int,
+        in_channels: int,
+        stem: Stem,
+        affine: bool,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("channels", channels),
+            ("cells", cells),
+            ("classes", classes),
+            ("in_channels", in_channels),
+        ):
+            number(name, value, low=1, integer=True)
+        number("space.inputs", space.inputs, low=1, high=2, integer=True)
+        space.require(graphs)
+        self.space, self.channels, self.classes, self.in_channels = space, channels, classes, in_channels
+        self.stem, states = build_stem(stem, space, in_channels, channels)
+        self.plans = plan_cells(space, [len(graphs[name].output) for name in space.cells], channels, cells, states)
+        self.cells = nn.ModuleList(Cell(graphs[space.cells[plan.row]], plan, affine) for plan in self.plans)
+        self.classifier = nn.Linear(self.plans[-1].width, classes)
+
+    def features(
+        self, x: Float[Tensor, "batch _ _ _"], gates: Sequence[Sequence[Tensor]] | None = None
+    ) -> Iterator[Float[Tensor, "batch _ _ _"]]:
+        """The output of one cell after the other. ``gates`` holds a list for each row of the architecture table."""
+        stages = []
+        for stage in self.stem:
+            x = stage(x)
+            stages.append(x)
+        states = stem_states(stages, self.space.inputs)
+        for cell, plan in zip(self.cells, self.plans, strict=True):
+            if plan.pooled:
+                states = [F.max_pool2d(state, 2) for state in states]
+            x = cell(states, None if gates is None else gates[plan.row])
+            states = [*states[1:], x]
+            yield x
+
+    def classify(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch class"]:
+        """Class scores from the output of the last cell."""
+        logits: Tensor = self.classifier(x.mean((2, 3)))
+        return logits
+
+
+class Supernet(Network):
+    """Every cell of ``space`` at once, weighted by gates.
+
+    ``channels`` is the width of the first cell (reductions by stride double it, pools do not), ``cells`` their number.
+    Batch norm in the cells has no scale or shift. Architecture parameters do not live in here, and nothing is kept
+    from one call to the next but batch norm's running statistics. ``engine="reference"`` means one module for each
+    operation. Raises ``UserError`` for an argument out of range.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        channels: int,
+        cells: int,
+        classes: int,
+        in_channels: int,
+        engine: Literal["reference"] = "reference",
+    ) -> None:
+        choose("engine", engine, ("reference",))
+        super().__init__(space, space.mother, channels, cells, classes, in_channels, "cifar", affine=False)
+        # For each row, the place of each of the mother graph's edges in the flattened row of the table.
+        self.places = [
+            [
+                space.edges.index((i, j)) * len(space.ops) + space.ops.index(name)
+                for i, j, name in space.mother[row].edges
+            ]
+            for row in space.cells
+        ]
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch _ _ _"],
+        gates: Float[Tensor, "cell edge op"],
+        masks: Float[Tensor, "cell edge op channel"] | None = None,
+    ) -> Float[Tensor, "batch class"]:
+        """Class scores. ``masks`` weight the channels of each operation's output on top of its gate.
+
+        The last axis of ``masks`` is as wide as every cell, or 1.
+        """
+        if tuple(gates.shape) != self.space.shape:
+            raise UserError(f"gates: the shape is {tuple(gates.shape)}; this supernet's is {self.space.shape}.")
+        weights = gates if masks is None else (gates[..., None] * masks)[..., None, None]
+        rows = [row.flatten(0, 1).unbind() for row in weights]
+        picked = [[row[place] for place in places] for row, places in zip(rows, self.places, strict=True)]
+        for out in self.features(x, picked):
+            x = out
+        return self.classify(x)
+
+    def cell_of(self, index: int) -> int:
+        """The row of the architecture table that cell ``index`` reads."""
+        return self.plans[index].row
+
+    def layout(self, image_size: int | tuple[int, int]) -> list[CellLayout]:
+        """For each cell, what its operations work on when images of ``image_size`` (side, or height, width) come in."""
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        layout = []
+        for plan in self.plans:
+            if plan.pooled:
+                height, width = height // 2, width // 2
+            from_input = EdgeLayout(plan.channels, height, width, plan.stride)
+            height, width = halved(height, plan.stride), halved(width, plan.stride)
+            from_node = EdgeLayout(plan.channels, height, width, 1)
+            edges = tuple(from_input if source < self.space.inputs else from_node for source, _ in self.space.edges)
+            layout.append(CellLayout(plan.row, edges))
+        return layout
+
+
+class Child(Network):
+    """One architecture as a network of its own, without gates.
+
+    ``stem="cifar"`` keeps the size of the image, ``"imagenet"`` divides it by eight. ``auxiliary`` adds the second
+    classifier that the DARTS authors train behind two thirds of the cells. ``affine`` gives batch norm a scale and a
+    shift. Raises ``UserError`` for an argument out of range.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        graphs: Mapping[str, CellGraph],
+        channels: int,
+        cells: int,
+        classes: int,
+        stem: Stem = "cifar",
+        auxiliary: bool = False,
+        in_channels: int = 3,
+        affine: bool = True,
+    ) -> None:
+        super().__init__(space, graphs, channels, cells, classes, in_channels, stem, affine)
+        self.tap = 2 * cells // 3
+        self.auxiliary = auxiliary_head(self.plans[self.tap].width, classes, stem) if auxiliary else None
+
+    @classmethod
+    def inherit(cls, supernet: Supernet, graphs: Mapping[str, CellGraph]) -> Child:
+        """The child with copies of the supernet's own weights and batch-norm statistics, and in its mode.
+
+        Its output equals that of the supernet under one-hot gates. ``UserError`` where a graph is not a cell of the
+        supernet's space.
+        """
+        space = supernet.space
+        space.one_hot(graphs)  # refuses what is not a cell of this space
+        with torch.device("meta"):  # takes no memory and draws no random number: every weight is replaced below
+            child = cls(
+                space,
+                graphs,
+                supernet.channels,
+                len(supernet.plans),
+                supernet.classes,
+                in_channels=supernet.in_channels,
+                affine=False,
+            )
+        child.stem, child.classifier = copy.deepcopy(supernet.stem), copy.deepcopy(supernet.classifier)
+        for own, whole in zip(child.cells, supernet.cells, strict=True):
+            assert isinstance(own, Cell)
+            assert isinstance(whole, Cell)
+            own.preprocess = copy.deepcopy(whole.preprocess)
+            for i, edge in enumerate(own.graph.edges):
+                if edge[2] != "none":
+                    own.ops[i] = copy.deepcopy(whole.ops[whole.graph.edges.index(edge)])
+        return child.train(supernet.training)
+
+    def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch class"]:
+        """Class scores."""
+        for out in self.features(x):
+            x = out
+        return self.classify(x)
+
+    def heads(
+        self, x: Float[Tensor, "batch _ _ _"]
+    ) -> tuple[Float[Tensor, "batch class"], Float[Tensor, "batch class"]]:
+        """Class scores of the classifier and of the auxiliary head, for training with both losses."""
+        if self.auxiliary is None:
+            raise UserError("auxiliary: this child has no auxiliary head; build it with auxiliary=True.")
+        for i, out in enumerate(self.features(x)):
+            x = out
+            if i == self.tap:
+                second = self.auxiliary(out)
+        return self.classify(x), second
+
+    def parameter_count(self, auxiliary: bool = False) -> int:
+        """Learnt numbers in the network, those of the auxiliary head only if ``auxiliary``."""
+        return sum(p.numel() for name, p in self.named_parameters() if auxiliary or not name.startswith("auxiliary."))
+
+    def madds(self, image_size: int) -> int:
+        """Multiply-adds of convolutions and the classifier for one square image, the figure that papers report.
+
+        Pools, batch norm, ReLU and the auxiliary head, which is not run, are left out.
+        """
+        from torch.utils.flop_counter import FlopCounterMode
+
+        twin = copy.deepcopy(self).to("meta").eval()
+        with FlopCounterMode(display=False) as counter:
+            twin(torch.empty(1, self.in_channels, image_size, image_size, device="meta"))
+        return int(counter.get_total_flops()) // 2  # a multiply-add is two operations there
+
+
+def plan_cells(
+    space: Space, outputs: Sequence[int], channels: int, cells: int, states: list[tuple[int, int]]
+) -> list[CellPlan]:
+    """Where each cell stands.
+
+    ``outputs`` counts the concatenated nodes of each kind of cell; ``states`` are (channels, halvings) of the stem's
+    outputs. Reductions by stride stand at a third and at two thirds of the depth and double the channels (Liu et al.,
+    2019, section 3.1); with ``reduction="pool"`` the first half of the cells is normal and the rest, behind one max
+    pool, of the second kind.
+    """
+    plans = []
+    for index in range(cells):
+        if space.reduction == "stride":
+            second = index in (cells // 3, 2 * cells // 3)
+            stride, pooled = (2 if second else 1), False
+        else:
+            second = index >= (cells + 1) // 2
+            stride, pooled = 1, index == (cells + 1) // 2
+        channels *= stride
+        row = 1 if second and len(space.cells) > 1 else 0
+        latest = states[-1][1]
+        inputs = tuple((width, 2 ** (latest - halvings)) for width, halvings in states)
+        plans.append(CellPlan(row, channels, channels * outputs[row], stride, pooled, inputs))
+        states = [*states[1:], (plans[-1].width, latest + stride // 2)]
+    return plans
+
+
+def stem_states(stages: list[T], inputs: int) -> list[T]:
+    """The last ``inputs`` of the stem's outputs, the first repeated where there are too few."""
+    return ([stages[0]] * inputs + stages)[-inputs:]
+
+
+def build_stem(
+    stem: Stem, space: Space, in_channels: int, channels: int
+) -> tuple[nn.ModuleList, list[tuple[int, int]]]:
+    """The stem's stages, and (channels, halvings) of the states that the first cell takes from them."""
+
+    def conv(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out)]
+
+    if choose("stem", stem, ("cifar", "imagenet")) == "cifar":
+        # The DARTS authors make the stem three times as wide as the first cell.
+        width = 3 * channels if space.reduction == "stride" else channels
+        stages, states = [conv(in_channels, width, 1)], [(width, 0)]
+    else:
+        half = channels // 2
+        stages = [
+            [*conv(in_channels, half, 2), nn.ReLU(), *conv(half, channels, 2)],
+            [nn.ReLU(), *conv(channels, channels, 2)],
+        ]
+        states = [(channels, 2), (channels, 3)]
+    return nn.ModuleList(nn.Sequential(*stage) for stage in stages), stem_states(states, space.inputs)
+
+
+def auxiliary_head(channels: int, classes: int, stem: Stem) -> nn.Sequential:
+    """The DARTS authors' second classifier, for images of 8×8 (cifar) or 14×14 (imagenet) at its place."""
+    # The ImageNet head lacks its second batch norm, as it did in the authors' experiments.
+    norm = [nn.BatchNorm2d(768)] if stem == "cifar" else []
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.AvgPool2d(5, stride=3 if stem == "cifar" else 2, count_include_pad=False),
+        nn.Conv2d(channels, 128, 1, bias=False),
+        nn.BatchNorm2d(128),
+        nn.ReLU(),
+        nn.Conv2d(128, 768, 2, bias=False),
+        *norm,
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(768, classes),
+    )

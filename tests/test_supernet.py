@@ -1,0 +1,344 @@
+"""Supernet and child: the defining sum, purity, derivatives of both orders, and exact equality of the two networks."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nascore.errors import UserError
+from nascore.ops import OPS
+from nascore.space import DARTS, NASP_12, TOY, Space
+from nascore.supernet import Child, Supernet
+
+SMALL = Space(2, 2, ("none", "skip", "conv3", "max3", "sep3"), name="SMALL")
+ONE_INPUT = Space(1, 2, ("none", "conv1", "avg3"), cells=("cell",), reduction="pool")
+
+
+def supernet(space=TOY, channels=4, cells=2, seed=0, **options):
+    torch.manual_seed(seed)
+    return Supernet(space, channels, cells, 5, 3, **options).double()
+
+
+def images(size=8, batch=4, seed=1):
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def simplex(space, seed=2):
+    return torch.rand(space.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1)
+
+
+def one_hot(space, graphs):
+    return torch.from_numpy(space.one_hot(graphs))
+
+
+def random_graphs(space, seed):
+    return space.decode(np.random.default_rng(seed).random(space.shape))
+
+
+# --- the forward pass ------------------------------------------------------------------------------------------------
+
+
+def test_each_node_is_the_gated_sum_of_all_operations_on_all_edges():
+    net, x, z = supernet(), images(), simplex(TOY)
+    net.eval()
+    states = [net.stem[0](x)] * 2
+    for cell, row in ((0, 0), (1, 1)):
+        if cell == 1:  # the max pool between the two cells
+            states = [nn.functional.max_pool2d(state, 2) for state in states]
+        module, mother = net.cells[cell], TOY.mother[TOY.cells[row]].edges
+        node = [preprocess(state) for preprocess, state in zip(module.preprocess, states, strict=True)]
+        for j in (2, 3):
+            terms = []
+            for e, (source, target) in enumerate(TOY.edges):
+                for k, name in enumerate(TOY.ops):
+                    if target == j and name != "none":
+                        terms.append(z[row, e, k] * module.ops[mother.index((source, target, name))](node[source]))
+            node.append(torch.stack(terms).sum(0))
+        states = [states[1], torch.cat(node[2:], 1)]
+    expected = net.classifier(states[-1].mean((2, 3)))
+    torch.testing.assert_close(net(x, z), expected, rtol=0, atol=1e-12)
+
+
+def test_none_contributes_exactly_nothing():
+    net, x, z = supernet(), images(), simplex(TOY).requires_grad_()
+    louder = z.detach().clone()
+    louder[..., TOY.ops.index("none")] = 1e6
+    net.eval()
+    assert torch.equal(net(x, z), net(x, louder))
+    (gradient,) = torch.autograd.grad(net(x, z).sum(), z)
+    assert torch.equal(gradient[..., 0], torch.zeros(2, 5, dtype=torch.float64))
+    assert (gradient[..., 1:] != 0).all()
+
+
+def test_forward_is_pure_in_the_gates():
+    net, x, z = supernet().eval(), images(), simplex(TOY)
+    first = net(x, z)
+    net(x, simplex(TOY, seed=9))
+    assert torch.equal(net(x, z), first)
+    with torch.no_grad():
+        net.cells[0].ops[1][1].weight.mul_(2)
+        net.cells[1].ops[0](torch.rand(1, 4, 4, 4, dtype=torch.float64))
+    assert not torch.equal(net(x, z), first)  # no composed weight was kept
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_gradients_of_both_orders_agree_with_finite_differences(mode):
+    space = Space(2, 2, ("none", "skip", "conv3", "avg3", "max3"), reduction="pool")
+    net = supernet(space, channels=2).train(mode)
+    x, target = images(size=4, batch=3), torch.tensor([0, 1, 4])
+
+    def loss(z, w):
+        # Running statistics move in train mode but do not enter the output there.
+        weights = dict(net.named_parameters()) | {"classifier.weight": w}
+        return nn.functional.cross_entropy(torch.func.functional_call(net, weights, (x, z)), target)
+
+    z = simplex(space).requires_grad_()
+    w = net.classifier.weight.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (z, w), atol=1e-6)
+    assert torch.autograd.gradgradcheck(loss, (z, w), atol=1e-5)
+
+
+def test_every_weight_has_second_derivatives_towards_the_gates():
+    net, x, z = supernet(SMALL, cells=3), images(), simplex(SMALL).requires_grad_()
+    loss = net(x, z).square().sum()
+    gradients = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
+    (mixed,) = torch.autograd.grad(sum(g.square().sum() for g in gradients), z)
+    assert torch.isfinite(mixed).all()
+    assert (mixed[..., 1:] != 0).any(-1).all()
+
+
+def test_masks_weight_channels_on_top_of_the_gates():
+    net, x, z = supernet().eval(), images(), simplex(TOY)
+    assert torch.equal(net(x, z, torch.ones(2, 5, 5, 1, dtype=torch.float64)), net(x, z))
+    halves = torch.full((2, 5, 5, 4), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(net(x, z, halves), net(x, z / 2))
+    # Silencing channel 2 of skip on the first edge equals zeroing it in the operation's output.
+    masks = torch.ones(2, 5, 5, 4, dtype=torch.float64)
+    masks[0, 0, 1, 2] = 0
+    place = TOY.mother["normal"].edges.index((0, 2, "skip"))
+    silent = copy.deepcopy(net)
+    silent.cells[0].ops[place].register_forward_hook(lambda _, __, out: out * masks[0, 0, 1].view(1, -1, 1, 1))
+    assert torch.equal(net(x, z, masks), silent(x, z))
+    assert not torch.equal(net(x, z, masks), net(x, z))
+
+
+@pytest.mark.parametrize(("space", "cells"), [(TOY, 2), (SMALL, 3), (NASP_12, 3), (ONE_INPUT, 3)])
+def test_a_step_runs_on_the_meta_device(space, cells):
+    with torch.device("meta"):
+        net = Supernet(space, 4, cells, 5, 3)
+        z = torch.rand(space.shape).requires_grad_()
+        loss = net(torch.rand(2, 3, 8, 8), z).sum()
+        loss.backward()
+    assert z.grad.shape == space.shape
+    assert Child.inherit(net, random_graphs(space, 0))(torch.rand(2, 3, 8, 8, device="meta")).shape == (2, 5)
+
+
+# --- arrangement and sizes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("space", "cells", "rows"),
+    [
+        (TOY, 1, [0]),
+        (TOY, 2, [0, 1]),
+        (TOY, 3, [0, 0, 1]),
+        (TOY, 4, [0, 0, 1, 1]),
+        (DARTS, 8, [0, 0, 1, 0, 0, 1, 0, 0]),
+        (SMALL, 3, [0, 1, 1]),
+        (ONE_INPUT, 4, [0, 0, 0, 0]),
+    ],
+)
+def test_which_row_of_the_table_a_cell_reads(space, cells, rows):
+    with torch.device("meta"):
+        net = Supernet(space, 2, cells, 5, 3)
+    assert [net.cell_of(i) for i in range(cells)] == rows
+
+
+@pytest.mark.parametrize(
+    ("space", "cells", "size"), [(TOY, 2, (8, 8)), (TOY, 3, (9, 14)), (SMALL, 5, (8, 12)), (SMALL, 4, (7, 7))]
+)
+def test_layout_tells_what_every_operation_really_sees(space, cells, size):
+    net = supernet(space, cells=cells)
+    seen = {}
+
+    def note(c, edge):
+        def hook(_, inputs, output):
+            _, channels, height, width = inputs[0].shape
+            seen[c, edge] = (channels, height, width, 1 if output.shape[2] == height else 2)
+
+        return hook
+
+    for c, cell in enumerate(net.cells):
+        for module, (source, target, _) in zip(cell.ops, cell.graph.edges, strict=True):
+            module.register_forward_hook(note(c, space.edges.index((source, target))))
+    net(torch.rand(2, 3, *size, dtype=torch.float64), simplex(space))
+    layout = net.layout(size)
+    assert {(c, e): tuple(edge) for c, cell in enumerate(layout) for e, edge in enumerate(cell.edges)} == seen
+    assert [cell.row for cell in layout] == [net.cell_of(c) for c in range(cells)]
+    assert net.layout(8) == net.layout((8, 8))
+
+
+def test_reductions_by_stride_double_the_channels_and_pools_do_not():
+    assert [cell.edges[0].channels for cell in supernet(SMALL, cells=6).layout(32)] == [4, 4, 8, 8, 16, 16]
+    assert [cell.edges[0].channels for cell in supernet(TOY, cells=4).layout(32)] == [4, 4, 4, 4]
+
+
+def test_the_toy_supernet_has_the_parameters_one_can_count_by_hand():
+    c = 8
+    stem = 9 * c + 2 * c  # 3×3 on one channel; its batch norm has a scale and a shift
+    edges = 10 * (c * c + 9 * c * c)  # conv1 and conv3 on every edge
+    preprocess = c * c + c * c + c * c + 2 * c * c  # to 8 channels from 8, 8 and from 8, 16
+    classifier = 2 * c * 10 + 10
+    net = Supernet(TOY, c, 2, 10, 1)
+    assert sum(p.numel() for p in net.parameters()) == stem + edges + preprocess + classifier == 6978
+
+
+def test_the_darts_supernet_has_the_authors_parameters():
+    # "param size = 1.930618MB" in the search logs of quark0/darts: 16 channels, 8 cells, CIFAR-10.
+    with torch.device("meta"):
+        net = Supernet(DARTS, 16, 8, 10, 3)
+    assert sum(p.numel() for p in net.parameters()) == 1_930_618
+
+
+# --- children --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from([(TOY, 2), (SMALL, 3), (NASP_12, 3), (ONE_INPUT, 3)]), st.integers(0, 10**6), st.booleans())
+def test_an_inherited_child_equals_the_supernet_under_one_hot_gates(case, seed, training):
+    space, cells = case
+    net = supernet(space, cells=cells, seed=seed)
+    x = images()
+    net(x, simplex(space))  # running statistics away from their start
+    net.train(training)
+    graphs = random_graphs(space, seed)
+    child = Child.inherit(net, graphs)
+    assert child.training is training
+    assert (net(x, one_hot(space, graphs)) - child(x)).abs().max() <= 1e-12
+    # One step in train mode has moved both networks' running statistics in the same way.
+    for c, cell in enumerate(child.cells):
+        for module, edge in zip(cell.ops, cell.graph.edges, strict=True):
+            whole = net.cells[c].ops[net.cells[c].graph.edges.index(edge)]
+            for own, other in zip(module.buffers(), whole.buffers(), strict=True):
+                torch.testing.assert_close(own, other, rtol=0, atol=1e-12)
+    net.eval(), child.eval()
+    assert (net(x, one_hot(space, graphs)) - child(x)).abs().max() <= 1e-12
+
+
+def test_a_child_has_copies_only_of_what_it_chose():
+    net = supernet()
+    graphs = {"normal": TOY.graph([(0, 2, "conv1"), (2, 3, "avg3")]), "reduce": TOY.graph([])}
+    before = copy.deepcopy(net.state_dict())
+    state = torch.get_rng_state()
+    child = Child.inherit(net, graphs)
+    assert torch.equal(torch.get_rng_state(), state)  # no random number was drawn
+    edge_weights = sum(p.numel() for cell in child.cells for p in cell.ops.parameters())
+    assert edge_weights == 4 * 4
+    child(images()).sum().backward()
+    with torch.no_grad():
+        for parameter in child.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_node_that_nothing_feeds_is_zeros_of_the_right_size():
+    for space, cells in ((TOY, 2), (SMALL, 3)):
+        empty = dict.fromkeys(space.cells, space.graph([]))
+        net = supernet(space, cells=cells).eval()
+        child = Child.inherit(net, empty)
+        torch.testing.assert_close(child(images()), net.classifier.bias.expand(4, -1), rtol=0, atol=0)
+        half = dict.fromkeys(space.cells, space.graph([(0, 2, "skip")]))
+        widths = [out.shape for out in Child.inherit(net, half).features(images())]
+        assert widths == [out.shape for out in net.features(images(), [[torch.ones(())] * 99] * 2)]
+
+
+def test_explicit_none_edges_count_as_absent():
+    net = supernet()
+    absent = {"normal": TOY.graph([(0, 2, "conv3")]), "reduce": TOY.graph([(1, 3, "skip")])}
+    present = {name: TOY.graph([*graph.edges, (2, 3, "none")]) for name, graph in absent.items()}
+    assert torch.equal(Child.inherit(net, absent)(images()), Child.inherit(net, present)(images()))
+
+
+def test_a_child_with_its_own_output_nodes_and_repeated_edges():
+    graphs = {
+        "normal": SMALL.graph([(0, 2, "max3"), (0, 2, "max3"), (2, 3, "skip")], output=(2, 3)),
+        "reduce": SMALL.graph([(1, 3, "sep3")], output=(3,)),
+    }
+    child = Child(SMALL, graphs, 4, 6, 5)
+    shapes = [tuple(out.shape[1:]) for out in child.features(torch.rand(2, 3, 16, 16))]
+    assert shapes == [(8, 16, 16), (8, 16, 16), (8, 8, 8), (16, 8, 8), (16, 4, 4), (32, 4, 4)]
+
+
+def test_nodes_may_be_numbered_in_any_order():
+    forwards = SMALL.graph([(0, 2, "skip"), (2, 3, "conv3")])
+    backwards = SMALL.graph([(0, 3, "skip"), (3, 2, "conv3")])
+    assert forwards.canonical_hash() == backwards.canonical_hash()
+    counts = [Child(SMALL, dict.fromkeys(SMALL.cells, g), 4, 3, 5).parameter_count() for g in (forwards, backwards)]
+    assert counts[0] == counts[1]
+    assert Child(SMALL, dict.fromkeys(SMALL.cells, backwards), 4, 3, 5)(torch.rand(2, 3, 8, 8)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(("stem", "size"), [("cifar", 32), ("imagenet", 224)])
+def test_auxiliary_head(stem, size):
+    graphs = dict.fromkeys(SMALL.cells, SMALL.graph([(0, 2, "skip"), (1, 3, "max3")]))
+    with torch.device("meta"):
+        child = Child(SMALL, graphs, 8, 5, 7, stem, auxiliary=True)
+        bare = Child(SMALL, graphs, 8, 5, 7, stem)
+        logits, auxiliary = child.heads(torch.rand(2, 3, size, size))
+        assert child(torch.rand(2, 3, size, size)).shape == (2, 7)
+    assert logits.shape == auxiliary.shape == (2, 7)
+    width = 64  # 2 nodes × 8 channels × 4 after two reductions
+    norm = 2 * 768 if stem == "cifar" else 0
+    head = width * 128 + 2 * 128 + 128 * 768 * 4 + norm + 768 * 7 + 7
+    assert child.parameter_count(auxiliary=True) - child.parameter_count() == head
+    assert child.parameter_count() == bare.parameter_count() == bare.parameter_count(auxiliary=True)
+    with pytest.raises(UserError, match=r"auxiliary: this child has no auxiliary head; build it with auxiliary=True\."):
+        bare.heads(torch.rand(2, 3, size, size, device="meta"))
+
+
+def test_multiply_adds_are_those_of_convolutions_and_classifier():
+    graphs = {
+        "normal": TOY.graph([(0, 2, "conv3"), (1, 3, "avg3")]),
+        "reduce": TOY.graph([(1, 2, "conv1"), (2, 3, "skip")]),
+    }
+    child = Child(TOY, graphs, 8, 2, 10, in_channels=1)
+    preprocess = [(2 * 8 * 8) * 64, (8 * 8 + 16 * 8) * 16]
+    edges = OPS["conv3"].madds(8, 8, 8) + OPS["conv1"].madds(8, 4, 4)
+    assert child.madds(8) == 9 * 8 * 64 + sum(preprocess) + edges + 16 * 10
+    assert next(child.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: Supernet(TOY, 0, 2, 5, 3), "channels: 0 is not a whole number of at least 1"),
+        (lambda: Supernet(TOY, 4, 0, 5, 3), "cells: 0 is not"),
+        (lambda: Supernet(TOY, 4, 2, 5.5, 3), "classes: 5.5 is not"),
+        (lambda: Supernet(TOY, 4, 2, 5, -1), "in_channels: -1 is not"),
+        (lambda: Supernet(TOY, 4, 2, 5, 3, engine="refrence"), r"engine: 'refrence' is not one of .* 'reference'"),
+        (lambda: Supernet(Space(3, 2, ("skip",)), 4, 2, 5, 3), r"space\.inputs: 3 is not a whole number from 1 to 2"),
+        (
+            lambda: supernet()(images(), torch.ones(2, 5, 4)),
+            r"gates: the shape is \(2, 5, 4\); this supernet's is \(2, 5, 5\)",
+        ),
+        (lambda: Child(TOY, {"normal": TOY.graph([])}, 4, 2, 5), "graphs: the cell 'reduce' is missing"),
+        (lambda: Child(TOY, random_graphs(TOY, 0), 4, 2, 5, stem="cifr"), r"stem: 'cifr' is not one of .*'cifar'"),
+        (lambda: Child.inherit(supernet(), random_graphs(DARTS, 0)), "graphs: 'normal' has other nodes"),
+        (
+            lambda: Child.inherit(supernet(), dict.fromkeys(TOY.cells, TOY.graph([(0, 2, "sep3")]))),
+            "operation: 'sep3' is not one of",
+        ),
+        (
+            lambda: Child(TOY, dict.fromkeys(TOY.cells, TOY.graph([(0, 2, "conv2")])), 4, 2, 5),
+            r"operation: 'conv2' is not one of .* Did you mean 'conv",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused_with_a_sentence(call, says):
+    with pytest.raises(UserError, match=says):
+        call()
