@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from nascore.errors import UserError, choose, near
 from nascore.graph import CellGraph
-from nascore.run import Knob, Step
+from nascore.run import Knob, Script, Step
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -51,9 +51,6 @@ CREATE TABLE checkpoint (run INTEGER NOT NULL, t INTEGER NOT NULL, state TEXT NO
 """
 _PATIENCE = 10.0  # seconds to wait for another process's commit
 _LARGEST = 2**24  # numbers in one blob; a file that declares more is not ours
-
-Script = dict[int, dict[str, float]]
-"""Knob changes: the first t that runs under a value → the values."""
 
 
 # --------------------------------------------------------------------------------------------- files

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nascore.record import Writer
     from nascore.task import Task
 
-Script = Mapping[int, Mapping[str, float]]
+Script = dict[int, dict[str, float]]
 """Knob changes: the first t that runs under the values → the values."""
 
 HALF_PHASES = frozenset({"credit", "architecture"})
@@ -202,8 +202,12 @@ class Run(Iterator[Step]):
         threads: int = 1,
         meta: Mapping[str, Any] | None = None,
     ):
+        import torch
+
         from nascore.record import Writer
 
+        # The first optimiser makes torch load its compiler, for seconds that are not the method's.
+        torch.optim.SGD([torch.zeros(1)])
         self.task = task
         self.knobs = Knobs(**getattr(method, "knobs", {})) if knobs is None else knobs
         self.script = {t: self.knobs.check(**values) for t, values in sorted((script or {}).items())}
@@ -214,7 +218,7 @@ class Run(Iterator[Step]):
         self.options = dict(options or {})
         self._cpu_seconds = 0.0
         self._aside = 0.0  # processor time within the method's that was not the method's
-        self._whole = 0  # steps that are whole
+        self.whole = 0  # steps done, where two half steps count as one
         self._meta = {**provenance(), **(meta or {}), **_describe(method, self)}
         if checkpoint is not None:
             self._restore(*checkpoint)
@@ -310,8 +314,8 @@ class Run(Iterator[Step]):
             metrics["child_cost"] = float((price * self.task.space.one_hot(graphs)).sum())
         metrics |= {**self.task.counters, "cpu_seconds": self._cpu_seconds, **step.metrics}
         if step.phase not in HALF_PHASES:
-            self._whole += 1
-            if self._whole % self.task.measure_every == 0 or self._whole == self.task.steps:
+            self.whole += 1
+            if self.whole % self.task.measure_every == 0 or self.whole == self.task.steps:
                 metrics |= self.task.measure(raw)
         for name, value in metrics.items():
             if not math.isfinite(value):
@@ -346,7 +350,7 @@ class Run(Iterator[Step]):
 
         began = time.process_time()
         tensors, state = self.task.snapshot()
-        mine = {"whole": self._whole, "cpu_seconds": self._cpu_seconds}
+        mine = {"whole": self.whole, "cpu_seconds": self._cpu_seconds}
         self.writer.checkpoint(self.t, {"task": state, "run": mine}, save(tensors))
         self._aside += time.process_time() - began
 
@@ -354,7 +358,7 @@ class Run(Iterator[Step]):
         from safetensors.torch import load
 
         self.t = t
-        self._whole, self._cpu_seconds = state["run"]["whole"], state["run"]["cpu_seconds"]
+        self.whole, self._cpu_seconds = state["run"]["whole"], state["run"]["cpu_seconds"]
         self.task.restore_later(load(tensors), state["task"])
         for start, values in self.script.items():
             if start < t:

@@ -1,0 +1,223 @@
+"""The command line: `python -m nascore search snas --lam 0.15`, `runs`, `methods`, `tasks`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nascore.errors import UserError, choose, number
+
+COMMANDS = {
+    "search": "search and record it",
+    "runs": "list recorded runs",
+    "methods": "list the methods with their knobs and options",
+    "tasks": "list the built-in tasks",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 1 (the search failed), 2 (a bad argument), 130 (Ctrl-C)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not given or given[0] in ("-h", "--help"):
+            width = max(map(len, COMMANDS))
+            print("usage: python -m nascore COMMAND …   (COMMAND --help tells more)\n")
+            print("\n".join(f"  {name:{width}}  {meaning}" for name, meaning in COMMANDS.items()))
+            return 0
+        command = {"search": _search, "runs": _runs, "methods": _methods, "tasks": _tasks}
+        return command[choose("command", given[0], COMMANDS)](given[1:])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"The search failed: {error}", file=sys.stderr)
+        return 1
+
+
+# --------------------------------------------------------------------------------------------- search
+
+
+def _search(given: list[str]) -> int:
+    from nascore.jobs import Job, execute, tasks
+    from nascore.methods import METHODS
+
+    parser = _Parser(
+        "python -m nascore search", description="Search and record it.", add_help=False, allow_abbrev=False
+    )
+    parser.add_argument("method", nargs="?", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
+    parser.add_argument("--task", default="digits", help=f"one of {', '.join(tasks())}; default digits")
+    parser.add_argument("--seed", default="0", help="of every random stream; default 0")
+    parser.add_argument("--epochs", help="passes over the images; default: what the task was tuned for")
+    parser.add_argument("--record", help="the file to append the run to; default: a new one in ./runs")
+    parser.add_argument("--html", help="also write the recording as a page of its own")
+    parser.add_argument("--resume", action="store_true", help="go on with the newest run of these arguments")
+    parser.add_argument("--device", default="cpu", help="where tensors live; default cpu")
+    parser.add_argument("-h", "--help", action="store_true", help="show this, with the knobs of METHOD if one is named")
+    given, settings = _settings(given, set(parser.format_usage().replace("[", " ").split()))
+    known = parser.parse_args(given)
+    if known.help:
+        return _help(parser, known.method)
+    if known.method is None:
+        raise UserError(f"method: none was given; name one of {', '.join(METHODS)}, as in: {parser.prog} snas")
+    if known.html is not None and not Path(known.html).parent.is_dir():
+        raise UserError(f"html: there is no folder {str(Path(known.html).parent)!r}; make it first or name another.")
+    job = Job(
+        known.method,
+        known.task,
+        known.seed,
+        known.epochs,
+        settings,
+        record=known.record,
+        resume=known.resume,
+        device=known.device,
+    )
+    try:
+        recording = execute(job, progress=True)
+    except KeyboardInterrupt as interrupt:
+        print(*getattr(interrupt, "__notes__", ["Stopped before the first step."]), file=sys.stderr)
+        return 130
+    print(f"run {recording.id} in {recording.path}: {recording.status}, {len(recording)} rows")
+    if known.html is not None:
+        import nasviz
+
+        nasviz.html(recording, known.html)
+        print(f"page {known.html}")
+    return 0
+
+
+def _settings(given: list[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take `--name value` out of the arguments wherever the parser does not know the name: a knob or an option.
+
+    Which names there are is known once the method is imported, after the run has been entered in its file.
+    """
+    rest: list[str] = []
+    settings: dict[str, Any] = {}
+    words = iter(given)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if not word.startswith("--") or flag in flags:
+            rest.append(word)
+            continue
+        name = flag[2:].replace("-", "_")
+        text = value if equals else next(words, "--")
+        if text.startswith("--"):
+            raise UserError(f"{name}: a value is missing after {flag}.")
+        settings[name] = _value(text)
+    return rest, settings
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _help(parser: argparse.ArgumentParser, method: str | None) -> int:
+    if method is not None:
+        from nascore import methods
+        from nascore.jobs import TASK_OPTIONS
+
+        function = methods.get(method)
+        group = parser.add_argument_group(f"knobs of {method} (they can also be turned while it runs)")
+        for name, knob in function.knobs.items():  # type: ignore[attr-defined]
+            about = f"{knob.label}, {knob.low:g} to {knob.high:g}; default {knob.value:g}. {knob.help}"
+            group.add_argument(f"--{name}", metavar="NUMBER", help=about)
+        group = parser.add_argument_group("options of the method and of the task")
+        for name, default in function.options.items():  # type: ignore[attr-defined]
+            group.add_argument(f"--{name}", metavar="VALUE", help=f"default {default}")
+        for name in TASK_OPTIONS:
+            group.add_argument(f"--{name}", metavar="VALUE", help="of the task")
+    parser.print_help()
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- lists
+
+
+def _runs(given: list[str]) -> int:
+    from nascore.record import STATUSES, runs
+
+    parser = _Parser("python -m nascore runs", description="List recorded runs, oldest first.")
+    parser.add_argument("place", nargs="?", default="runs", help="a recording or a folder of them; default ./runs")
+    parser.add_argument("--method")
+    parser.add_argument("--task")
+    parser.add_argument("--seed")
+    parser.add_argument("--status", help=", ".join(STATUSES))
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=LOW:HIGH",
+        help="a knob or a result within bounds, e.g. lam=0:0.5, accuracy=.8: or lam=0.15; may be repeated",
+    )
+    known = parser.parse_args(given)
+    if known.place == "runs" and not Path("runs").exists():
+        print("No runs yet: ./runs does not exist.")
+        return 0
+    seed = None if known.seed is None else int(number("seed", known.seed, low=0, integer=True))
+    found = runs(known.place, known.method, known.task, seed, known.status, dict(map(_bounds, known.where)))
+    rows: list[tuple[str, ...]] = [
+        ("run", "method", "task", "seed", "status", "rows", "λ", "accuracy", "child", "cost", "created", "file")
+    ]
+    for info in found:
+        result = (f"{info.result[name]:.3f}" if name in info.result else "" for name in _RESULTS)
+        lam = f"{info.knobs['lam']:g}" if "lam" in info.knobs else ""
+        seed_text = "" if info.seed is None else str(info.seed)
+        first = (info.id, info.method, info.task, seed_text, info.status, str(info.rows), lam)
+        rows.append((*first, *result, info.created[:19].replace("T", " "), str(info.path)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if found else []:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for info in found:
+        if info.error is not None:
+            print(f"{info.id or 'unreadable'}: {info.error}", file=sys.stderr)
+    if not found:
+        print("No such runs.")
+    return 0
+
+
+_RESULTS = ("accuracy", "child_accuracy_recalibrated", "cost")
+
+
+def _bounds(text: str) -> tuple[str, tuple[float, float]]:
+    name, equals, bounds = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"where: {text!r} is not of the form NAME=LOW:HIGH or NAME=VALUE.")
+    low, colon, high = bounds.partition(":")
+    least = float(number(name, low)) if low else -float("inf")
+    return name, (least, (float(number(name, high)) if high else float("inf")) if colon else least)
+
+
+def _methods(given: list[str]) -> int:
+    from nascore import methods
+
+    _Parser("python -m nascore methods", description="List the methods with their knobs and options.").parse_args(given)
+    for name in methods.METHODS:
+        function = methods.get(name)
+        print(f"{name}: {(function.__doc__ or '').strip().splitlines()[0]}")
+        print(f"  knobs    {', '.join(function.knobs)}")  # type: ignore[attr-defined]
+        print(f"  options  {', '.join(function.options) or '(none)'}")  # type: ignore[attr-defined]
+    return 0
+
+
+def _tasks(given: list[str]) -> int:
+    from nascore.jobs import tasks
+
+    _Parser("python -m nascore tasks", description="List the built-in tasks.").parse_args(given)
+    print("\n".join(tasks()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

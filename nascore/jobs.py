@@ -1,0 +1,435 @@
+"""Jobs: a search as data, from its names to a `Run`; `search` and `branch` do one in a line.
+
+A job is entered in its recording before torch is imported, so that views see it at once and a process killed while it
+starts leaves a run that `resume` can start. One file in `./runs` for each run, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import numpy as np
+
+from nascore.errors import UserError, choose, near, number
+from nascore.record import Recording, Writer, runs
+from nascore.run import HALF_PHASES, Knobs, Method, Run, Script, provenance
+
+if TYPE_CHECKING:
+    from nascore.task import Task
+
+TASK_OPTIONS = ("space", "channels", "cells", "batch_size", "measure_every")
+
+
+@dataclass
+class Job:
+    """One run to be done: give it to a worker, or `open` it here.
+
+    Attributes:
+        method: a name, or a generator function of one's own.
+        task: a name, or a function `(seed=, epochs=) -> Task`.
+        seed: of every random stream.
+        epochs: None takes what the task was tuned for.
+        knobs, options: values by name; knobs of the method, its options and those of the task may be mixed.
+        script: further knob changes `{t: {knob: value}}`.
+        record: the file to write; None takes a new one in `./runs`.
+        resume: the id of a run in `record` to go on with, or True for the newest that was started with these
+            arguments (an argument not given may have any value); where there is none, a run is started.
+        branch: `{"run": id, "t": t, "knobs": {…}}` goes on from row t of a run in `record` under other knobs. Seed,
+            epochs and options are that run's. It needs a checkpoint; see `branch_jobs` for runs without.
+        device: where tensors live.
+        meta: further entries of the recording's meta.
+        run: the run's id, once it is entered.
+    """
+
+    method: str | Method
+    task: str | Callable[..., Task] = "digits"
+    seed: int = 0
+    epochs: int | None = None
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    script: Script = field(default_factory=dict)
+    record: str | Path | None = None
+    resume: str | bool | None = None
+    branch: Mapping[str, Any] | None = None
+    device: str = "cpu"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    run: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Knobs and options by name, as plain data."""
+        given = {**self.knobs, **self.options}
+        return {name: value.to_json() if hasattr(value, "to_json") else value for name, value in given.items()}
+
+    def register(self) -> str:
+        """Enter the run in its file, or find the one to resume, without importing torch; returns the run's id.
+
+        Raises:
+            UserError: an argument that can be judged without torch is wrong, or the file cannot be written.
+        """
+        if self.run is not None:
+            return self.run
+        self._check()
+        if self.resume:
+            found = self._find()
+            if found is not None:
+                self.record, self.run = found
+                return self.run
+        if self.branch is not None:
+            return self._register_branch()
+        if self.record is None:
+            Path("runs").mkdir(exist_ok=True)
+            now = f"{dt.datetime.now():%Y%m%d-%H%M%S}"
+            self.record = Path("runs", f"{now}-{_name(self.method)}-{_name(self.task)}-{self.seed}.sqlite")
+        return self._enter(
+            {
+                "method": _name(self.method),
+                "task": _name(self.task),
+                "seed": self.seed,
+                "epochs": self.epochs,
+                "settings": self.settings,
+                "script": {str(t): dict(values) for t, values in self.script.items()},
+                **self.meta,
+            }
+        )
+
+    def open(self) -> Run:
+        """The run, ready to be advanced: a new one, or one that goes on from its last checkpoint.
+
+        Raises:
+            UserError: an argument is wrong. A run that was entered for it and is still empty is taken back.
+        """
+        run = self.register()
+        assert self.record is not None
+        writer = Writer(self.record, run=run)
+        recording = Recording.open(self.record, run)
+        try:
+            if recording.status == "finished":
+                raise UserError(f"resume: run {run} in {str(self.record)!r} is finished; branch from it instead.")
+            method = self._method()
+            task, knobs, script, options = self._build(method, recording.meta)
+            # What ran is in the log; what was still to come is in the plan.
+            script = {t: values for t, values in script.items() if t >= len(recording)} | recording.script()
+            checkpoint = recording.checkpoint(len(recording))
+            return Run(method, task, knobs, script, writer, options=options, checkpoint=checkpoint, meta=recording.meta)
+        except BaseException as error:
+            if isinstance(error, UserError) and recording.status == "starting":  # it never ran
+                writer.withdraw()
+                self.run = None
+            else:
+                writer.close()
+            raise
+
+    # -- how
+
+    def _check(self) -> None:
+        if isinstance(self.method, str):
+            from nascore.methods import METHODS
+
+            choose("method", self.method, METHODS)
+        if isinstance(self.task, str):
+            choose("task", self.task, tasks())
+        self.seed = int(number("seed", self.seed, low=0, integer=True))
+        if self.epochs is not None:
+            self.epochs = int(number("epochs", self.epochs, low=1, integer=True))
+        for name, value in self.settings.items():
+            if isinstance(value, float):
+                number(name, value)
+        if self.record is not None and Path(self.record).is_dir():
+            raise UserError(f"record: {str(self.record)!r} is a folder; name a file in it.")
+
+    def _enter(self, meta: Mapping[str, Any], copy: tuple[str, int, int] | None = None) -> str:
+        assert self.record is not None
+        known = presets(_name(self.task), _name(self.method))
+        writer = Writer(self.record, {**provenance(), "presets": known, "parent": None, **meta})
+        try:
+            if copy is not None:
+                writer.copy(*copy)
+        finally:
+            writer.close()
+        self.run = writer.run
+        return self.run
+
+    def _find(self) -> tuple[Path, str] | None:
+        """The run to resume; None where a new one is to be started."""
+        place = Path("runs" if self.record is None else self.record)
+        if not place.exists() or (place.is_file() and place.stat().st_size == 0):
+            return None
+        method, task = _name(self.method), _name(self.task)
+        if isinstance(self.resume, str):
+            found = {info.id: info.path for info in runs(place)}
+            path = found[choose("resume", self.resume, found)]
+            self._take_over(Recording.open(path, self.resume).meta)
+            return path, self.resume
+        given = self.settings
+        for info in reversed(runs(place, method=method, task=task, seed=self.seed)):
+            meta = Recording.open(info.path, info.id).meta
+            defaults = {name: knob["value"] for name, knob in meta.get("knobs", {}).items()} | meta.get("options", {})
+            plain = not meta.get("parent") and not meta.get("control_of")
+            if (
+                plain
+                and self.epochs in (None, meta["epochs"])
+                and given.items() <= (defaults | _settings(meta)).items()
+            ):
+                self._take_over(meta)
+                return info.path, info.id
+        return None
+
+    def _take_over(self, meta: Mapping[str, Any]) -> None:
+        """Take the arguments of a run that was begun before."""
+        if _name(self.method) != meta["method"]:
+            raise UserError(f"method: {_name(self.method)!r} is not that of the run, {meta['method']!r}.")
+        if not callable(self.task):
+            self.task = meta["task"]
+        self.seed, self.epochs = meta["seed"], meta["epochs"]
+        self.knobs, self.options = _settings(meta), {}
+        self.script = {int(t): values for t, values in meta.get("script", {}).items()}
+
+    def _register_branch(self) -> str:
+        assert self.branch is not None
+        if self.record is None:
+            raise UserError("record: None; name the file that holds the run to branch from.")
+        source = Recording.open(self.record, self.branch["run"])
+        t = int(number("t", self.branch["t"], low=0, high=len(source), integer=True))
+        checkpoint = source.checkpoint(t)
+        if checkpoint is None:
+            raise UserError(
+                f"branch: run {source.id} keeps no checkpoint to branch from; nascore.branch runs it again."
+            )
+        self._take_over(source.meta)
+        self.script = source.script(upto=t)
+        self.script[t] = {**self.script.get(t, {}), **self.branch["knobs"]}
+        dropped = ("versions", "machine", "command", "created", "control", "control_of")
+        meta = {name: value for name, value in source.meta.items() if name not in dropped}
+        planned = {str(t): values for t, values in self.script.items()}
+        parent = {"run": source.id, "t": t}
+        return self._enter({**meta, "script": planned, "parent": parent, **self.meta}, (source.id, t, checkpoint[0]))
+
+    def _method(self) -> Method:
+        if callable(self.method):
+            return self.method
+        from nascore import methods
+
+        return methods.get(self.method)
+
+    def _build(self, method: Method, meta: Mapping[str, Any]) -> tuple[Task, Knobs, Script, dict[str, Any]]:
+        """The task and, from the mixed settings, what is whose."""
+        knobs = Knobs(**getattr(method, "knobs", {}))
+        declared = getattr(method, "options", {})
+        first: dict[str, float] = {}
+        options: dict[str, Any] = {}
+        of_task: dict[str, Any] = {}
+        for name, value in self.settings.items():
+            if name in knobs.declared:
+                first |= knobs.check(**{name: value})
+            elif name in declared:
+                options[name] = _option(method, name, value)
+            elif name in TASK_OPTIONS and isinstance(self.task, str):
+                of_task[name] = value
+            else:
+                known = [*knobs.declared, *declared, *(TASK_OPTIONS if isinstance(self.task, str) else ())]
+                allowed = ", ".join(sorted(known)) or "(none)"
+                whose = f"neither {_name(self.method)} nor its task has such a knob or option"
+                raise UserError(f"{name}: {value!r} was given, but {whose}; there are {allowed}.{near(name, known)}")
+        script = {t: dict(values) for t, values in self.script.items()}
+        if first:
+            script[0] = {**first, **script.get(0, {})}
+        if isinstance(self.task, str):
+            from nascore.task import make_task
+
+            task = make_task(self.task, self.seed, self.epochs, self.device, **of_task)
+        else:
+            task = self.task(seed=self.seed, epochs=self.epochs)
+        latency = meta.get("prices", {}).get("latency")
+        if latency is not None:  # measured once for a run and its branches: a second measurement would differ
+            task.resource.latency = latency
+        return task, knobs, script, {**declared, **options}
+
+
+def _name(thing: Any) -> str:
+    return thing if isinstance(thing, str) else str(getattr(thing, "__name__", type(thing).__name__))
+
+
+def _settings(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs and options a recorded run was started with."""
+    if "settings" in meta:
+        return dict(meta["settings"])
+    spec = meta.get("task_spec", {})
+    return {**meta.get("options", {}), **{name: spec[name] for name in TASK_OPTIONS if name in spec}}
+
+
+def _option(method: Method, name: str, value: Any) -> Any:
+    """`value` in the type of the option: one of its `Literal` choices, or the type of its default."""
+    try:
+        annotation = inspect.signature(method, eval_str=True).parameters[name].annotation
+    except NameError:  # a name that only the type checker imports
+        annotation = None
+    if get_origin(annotation) is Literal:
+        return choose(name, value, get_args(annotation))
+    default = method.options[name]  # type: ignore[attr-defined]
+    if isinstance(default, bool):
+        return bool(number(name, value, 0, 1, integer=True)) if not isinstance(value, bool) else value
+    if isinstance(default, int | float):
+        return number(name, value, integer=isinstance(default, int))
+    return value
+
+
+def tasks() -> tuple[str, ...]:
+    """The names of the built-in tasks, without importing torch."""
+    from nascore.data import SOURCES
+
+    return tuple(SOURCES)
+
+
+@cache
+def _presets() -> dict[str, dict[str, dict[str, Any]]]:
+    path = Path(__file__).parent / "presets.json"
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
+
+
+def presets(task: str, method: str) -> dict[str, Any]:
+    """The measured presets of a method on a task: name → {"knobs": …, "means": …, "measured": …}; may be empty."""
+    return _presets().get(task, {}).get(method, {})
+
+
+def execute(job: Job, progress: bool | None = None) -> Recording:
+    """Do `job` here and now. Ctrl-C ends the run, keeps what it wrote, and says where.
+
+    Args:
+        job: the job.
+        progress: whether to draw a progress bar; None draws it on a terminal only.
+    """
+    from tqdm import tqdm
+
+    run_id = job.register()
+    assert job.record is not None
+    recording = Recording.open(job.record, run_id)
+    if job.resume and recording.status == "finished":
+        print(f"Run {run_id} in {job.record} is finished.", file=sys.stderr)
+        return recording
+    with job.open() as run:
+        bar = tqdm(
+            total=run.task.steps,
+            initial=run.whole,
+            desc=f"{_name(job.method)} {_name(job.task)} {job.seed}",
+            unit="step",
+            disable=None if progress is None else not progress,
+        )
+        try:
+            with bar:
+                for step in run:
+                    if step.phase not in HALF_PHASES:
+                        bar.set_postfix(loss=f"{step.metrics.get('loss', np.nan):.3f}", refresh=False)
+                        bar.update()
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(f"{run.t} rows are kept: run {run_id} in {job.record}. `resume` goes on with it.")
+            raise
+    recording.refresh()
+    return recording
+
+
+def search(
+    method: str | Method,
+    task: str | Callable[..., Task] = "digits",
+    seed: int = 0,
+    epochs: int | None = None,
+    record: str | Path | None = None,
+    *,
+    resume: str | bool | None = None,
+    progress: bool | None = None,
+    **knobs_and_options: Any,
+) -> Recording:
+    """Search from start to end: `search("snas", lam=0.15)`.
+
+    Args:
+        method: a name, or a generator function of one's own.
+        task: a name, or a function `(seed=, epochs=) -> Task`.
+        seed: of every random stream.
+        epochs: None takes what the task was tuned for.
+        record: the file to append the run to; None takes a new one in `./runs`.
+        resume: see `Job`.
+        progress: whether to draw a progress bar; None draws it on a terminal only.
+        knobs_and_options: of the method and of the task, by name.
+
+    Raises:
+        UserError: an argument is wrong; the message says what is allowed.
+    """
+    return execute(Job(method, task, seed, epochs, knobs_and_options, record=record, resume=resume), progress)
+
+
+def branch(
+    recording: Recording,
+    t: int,
+    *,
+    method: Method | None = None,
+    task: Callable[..., Task] | None = None,
+    record: str | Path | None = None,
+    progress: bool | None = None,
+    **knobs: float,
+) -> Recording:
+    """What would have happened had `knobs` been turned before row `t`: a new run that shares the rows before `t`.
+
+    It goes on from the newest checkpoint at or before `t`, in the same file. A recording without one (those that are
+    shipped or saved) is run again first, as a control, into `record`: the branch then starts from the control, which
+    is what it has to be compared with, since another machine may round differently. `meta["control"]` tells how far
+    the control is from the recording. Later knob changes of the recording are not repeated in the branch.
+
+    Args:
+        recording: the run to branch from.
+        t: the first row under the new knobs.
+        method: the method itself if it is none of the built-in ones.
+        task: the function that makes the task if it is none of the built-in ones.
+        record: where to put control and branch if a control is needed; None takes a new file in `./runs`.
+        progress: whether to draw a progress bar; None draws it on a terminal only.
+        knobs: the new values.
+    """
+    for job in branch_jobs(recording, t, knobs, method=method, task=task, record=record):
+        branched = execute(job, progress)
+    return branched
+
+
+def branch_jobs(
+    recording: Recording,
+    t: int,
+    knobs: Mapping[str, float],
+    *,
+    method: Method | None = None,
+    task: Callable[..., Task] | None = None,
+    record: str | Path | None = None,
+) -> Iterator[Job]:
+    """The jobs of `branch`, in order: a control where one is needed, and the branch. Do each before asking on."""
+    t = int(number("t", t, low=0, high=len(recording), integer=True))
+    Knobs(**recording.knobs).check(**knobs)
+    meta = recording.meta
+    arguments = (method or meta["method"], task or meta["task"], meta["seed"], meta["epochs"])
+    extra: dict[str, Any] = {}
+    if recording.checkpoint(t) is None:
+        control = Job(
+            *arguments,
+            knobs=_settings(meta),
+            script=recording.script(),
+            record=record,
+            meta={"control_of": recording.id, "prices": meta.get("prices", {})},
+        )
+        yield control
+        assert control.record is not None
+        again = Recording.open(control.record, control.run)
+        rows = min(len(again), len(recording))
+        apart = np.nan_to_num(again.column("probs")[:rows] - recording.column("probs")[:rows])
+        extra = {"control": {"of": recording.id, "rows": rows, "largest_difference": float(abs(apart).max(initial=0))}}
+        recording = again
+    yield Job(
+        *arguments,
+        record=recording.path,
+        branch={"run": recording.id, "t": t, "knobs": dict(knobs)},
+        meta=extra,
+    )
