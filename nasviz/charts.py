@@ -273,7 +273,10 @@ class Exploration:
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         if os.environ.get("NASVIZ_STATIC") == "1":
-            return {"image/svg+xml": Chart(self()).svg(), "text/plain": self.caption or "a picture with sliders"}
+            drawn = self()
+            shown = drawn if isinstance(drawn, Chart) else Chart(drawn)
+            caption = self.caption or shown.caption or "a picture with sliders"
+            return {"image/svg+xml": shown.svg(), "text/plain": caption}
         return self.widget()._repr_mimebundle_(**options)
 
     def widget(self) -> Any:
@@ -309,14 +312,18 @@ class Exploration:
 
 
 def _live(first: Any) -> tuple[Any, Callable[[Any], None]]:
-    """A widget for a figure or an SVG text, and the function that puts a new one in its place."""
+    """A widget for a figure, an SVG text or a chart of one, and the function that puts a new one in its place."""
     import ipywidgets as widgets
 
+    def bare(drawn: Any) -> Any:
+        return drawn.figure if isinstance(drawn, Chart) else drawn
+
+    first = bare(first)
     if isinstance(first, str):
         box = widgets.HTML(first)
 
-        def swap(new: str) -> None:
-            box.value = new
+        def swap(new: Any) -> None:
+            box.value = bare(new)
 
         return box, swap
     import plotly.graph_objects as go
@@ -324,6 +331,7 @@ def _live(first: Any) -> tuple[Any, Callable[[Any], None]]:
     shown = go.FigureWidget(first)
 
     def update(new: Any) -> None:
+        new = bare(new)
         with shown.batch_update():
             for old, fresh in zip(shown.data, new.data, strict=True):
                 old.update(fresh.to_plotly_json())
@@ -333,5 +341,5 @@ def _live(first: Any) -> tuple[Any, Callable[[Any], None]]:
 
 
 def explore(draw: Callable[..., Any], caption: str = "", **sliders: Slider) -> Exploration:
-    """Sliders under ``draw(**values)``, which returns a plotly figure or an SVG text."""
+    """Sliders under ``draw(**values)``, which returns a plotly figure, an SVG text or a :class:`Chart`."""
     return Exploration(draw, sliders, caption)

@@ -73,3 +73,17 @@ def test_a_slider_redraws_the_figure_in_place_and_shows_its_errors():
     assert "too steep" in trouble.value
     with pytest.raises(ValueError, match="'slop'"):
         shown(slop=1)
+
+
+def test_a_chart_under_sliders_keeps_its_caption(monkeypatch):
+    def draw(width: float):
+        return chart(f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}"/>', f"{width:g} wide")
+
+    shown = explore(draw, width=Slider(10, 0, 30, 1))
+    slider, box, *_ = shown.widget().children
+    slider.value = 20.0
+    assert 'width="20"' in box.value
+    monkeypatch.setenv("NASVIZ_STATIC", "1")
+    bundle = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == "10 wide"
+    assert 'width="10"' in bundle["image/svg+xml"]
