@@ -74,7 +74,7 @@ def picture(page: Page, name: str) -> Path:
 
 
 def pixels(place: Locator) -> np.ndarray:
-    """Return what is painted at a place now, [row, column, channel] in 0…1: what a reader sees, not what the DOM says."""
+    """Return what is painted at a place now, [row, column, channel] in 0…1: the DOM alone proves nothing."""
     return imread(io.BytesIO(place.screenshot()))
 
 
