@@ -22,10 +22,8 @@ def marginal(seen: Float[Tensor, "cell edge op"]) -> Float[Tensor, "cell edge op
     return 0.0 - seen.grad  # not −grad: the credit of *none* is 0, not −0
 
 
-def taylor(
-    z: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges op"]
-) -> Float[Tensor, "*edges op"]:
-    """z · credit: what each operation contributes as it stands, to first order.
+def taylor(z: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """Z · credit: what each operation contributes as it stands, to first order.
 
     The sum over the operations of an edge is −R of eq. (5), the first-order Taylor estimate of
     L(without the edge) − L(with it): positive means the edge lowers the loss.
@@ -33,9 +31,7 @@ def taylor(
     return z * credit
 
 
-def edge_credit(
-    z: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]
-) -> Float[Tensor, "*edges"]:
+def edge_credit(z: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges"]:
     """R = ⟨∂L/∂x_j, Õ(x_i)⟩ = Σ_k z_k ∂L/∂z_k of every edge: eq. (5), in the paper's sign."""
     return (z * gradient).sum(-1)  # eq. (5)
 
@@ -48,16 +44,12 @@ def concrete_score(g: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
     return 1 - g.shape[-1] * (-g).softmax(-1)  # eq. (7)
 
 
-def one_hot_score(
-    z: Float[Tensor, "*edges op"], alpha: Float[Tensor, "*edges op"]
-) -> Float[Tensor, "*edges op"]:
+def one_hot_score(z: Float[Tensor, "*edges op"], alpha: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
     """∇_α log p(Z) = Z − p of a one-hot sample Z from p = softmax(α)."""
     return z - alpha.softmax(-1)
 
 
-def credit_form(
-    score: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges"]
-) -> Float[Tensor, "*edges op"]:
+def credit_form(score: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges op"]:
     """∇_α log p(Z) · [R]_c: the paper's policy-gradient form of the SNAS gradient.
 
     By eq. (6) its mean is ∇E[ℓ] + ∇E[R − ℓ], hence the true gradient exactly if the loss is affine in

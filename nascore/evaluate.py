@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 CHUNK = 500  # images at once, which bounds the memory of a measurement
 
 
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
+    """The batch norms in ``network`` that keep running statistics."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return [module for module in network.modules() if isinstance(module, kinds) and module.track_running_stats]
+
+
 def inherit(task: Task, graphs: Mapping[str, CellGraph]) -> Child:
     """The child ``graphs`` with a copy of the weights and statistics that it has in ``task.network``."""
     with torch.random.fork_rng(devices=[]):  # building a network draws from the global generator
@@ -37,7 +43,7 @@ def accuracy(network: nn.Module, images: Batch, gates: Float[Tensor, "cell edge 
     was_training = network.training
     network.eval()
     right = torch.zeros((), device=images.labels.device)
-    for x, y in zip(images.images.split(CHUNK), images.labels.split(CHUNK), strict=True):
+    for x, y in zip(torch.split(images.images, CHUNK), torch.split(images.labels, CHUNK), strict=True):
         logits = network(x) if gates is None else network(x, gates)
         right += (logits.argmax(-1) == y).sum()
     network.train(was_training)
@@ -54,7 +60,7 @@ def recalibrate(
 
     A child inherits statistics of sums over many operations; its own sums have others.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -72,7 +78,7 @@ def inherited(task: Task, graphs: Mapping[str, CellGraph], split: str = "valid")
     """Accuracy of the child with the supernet's weights, before and after recalibrating batch norm."""
     child = inherit(task, graphs)
     found = {"child_accuracy": accuracy(child, task.images(split))}
-    recalibrate(child, task.images("train+search").images.split(CHUNK))
+    recalibrate(child, torch.split(task.images("train+search").images, CHUNK))
     return found | {"child_accuracy_recalibrated": accuracy(child, task.images(split))}
 
 

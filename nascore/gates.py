@@ -56,14 +56,11 @@ def straight(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
 
 
 def uniform_one_hot(
-    allowed: Bool[Tensor, "*edges op"], noise: Generator
+    allowed: Bool[Tensor, "*edges op"], noise: Generator, device: torch.device | None = None
 ) -> Float[Tensor, "*edges op"]:
-    """One operation an edge, each of the allowed ones with the same probability."""
-    odds = allowed.cpu().float()
-    if allowed.is_meta:  # a meta tensor has no values to copy: take every operation as allowed
-        odds = torch.ones(allowed.shape)
-    drawn = torch.multinomial(odds.flatten(0, -2), 1, generator=noise).view(allowed.shape[:-1])
-    return F.one_hot(drawn, allowed.shape[-1]).to(allowed.device, torch.float32)
+    """One operation an edge, each of the allowed ones (a CPU tensor) with the same probability."""
+    drawn = torch.multinomial(allowed.float().flatten(0, -2), 1, generator=noise).view(allowed.shape[:-1])
+    return F.one_hot(drawn, allowed.shape[-1]).to(device, torch.float32)
 
 
 def tap(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:

@@ -69,7 +69,7 @@ class Resource:
 
     @latency.setter
     def latency(self, table: Any) -> None:
-        self._prices["latency"] = normalised(np.array(table, dtype=np.float64))
+        self._prices["latency"] = normalised(np.asarray(table, dtype=np.float64))
         self._latest = None
 
     def measure_latency(self) -> Float64[ndarray, "cell edge op"]:
@@ -138,9 +138,7 @@ def normalised(table: Float64[ndarray, "cell edge op"]) -> Float64[ndarray, "cel
     return table / dearest if dearest > 0 else table
 
 
-def _table(
-    network: Supernet, image_size: int, price: Callable[..., float]
-) -> Float64[ndarray, "cell edge op"]:
+def _table(network: Supernet, image_size: int, price: Callable[..., float]) -> Float64[ndarray, "cell edge op"]:
     """``price(op, channels, height, width, stride)`` summed over the cells of each kind; 0 where not allowed."""
     space: Space = network.space
     table = np.zeros(space.shape)

@@ -21,13 +21,13 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from nascore import data, gates
+from nascore import data, evaluate, gates
 from nascore.errors import UserError, choose, number
 from nascore.graph import CellGraph
 from nascore.resource import Resource
 from nascore.run import Knobs, Metric, Step
 from nascore.space import SPACES, Space
-from nascore.supernet import Child, Supernet
+from nascore.supernet import Supernet
 
 SPLITS = ("train", "search", "train+search", "valid", "test")
 
@@ -88,8 +88,17 @@ class Task:
         spec: Mapping[str, Any] | None = None,
     ):
         self.name = images.name
-        self._arguments = {"images": images, "space": space, "channels": channels, "cells": cells, "epochs": epochs}
-        self._arguments |= {"batch_size": batch_size, "measure_every": measure_every, "seed": seed, "device": device}
+        self._arguments: dict[str, Any] = {
+            "images": images,
+            "space": space,
+            "channels": channels,
+            "cells": cells,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "measure_every": measure_every,
+            "seed": seed,
+            "device": device,
+        }
         self.space = space
         self.seed = int(number("seed", seed, low=0, integer=True))
         self.epochs = int(number("epochs", epochs, low=1, integer=True))
@@ -184,13 +193,9 @@ class Task:
         **metrics: float | Tensor,
     ) -> Step:
         """What a method yields: copies, so that nothing it holds changes afterwards."""
-        return Step(
-            t,
-            phase,
-            {name: value.detach() if isinstance(value, Tensor) else value for name, value in metrics.items()},
-            *(None if tensor is None else tensor.detach().clone() for tensor in (probs, gates, credit)),
-            graphs=graphs,
-        )
+        kept = {name: value.detach() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        probs, gates, credit = (None if it is None else it.detach().clone() for it in (probs, gates, credit))
+        return Step(t, phase, kept, probs, gates, credit, graphs)
 
     def batch(self, split: str) -> Batch:
         """The next batch of ``split``: ``train`` (weights), ``search`` (architecture), both together as
@@ -243,8 +248,6 @@ class Task:
 
     def evaluate(self, graphs: Mapping[str, CellGraph]) -> dict[str, float]:
         """Train the child ``graphs`` from scratch for ``epochs``; accuracy and loss on valid, and its cost."""
-        from nascore import evaluate
-
         return evaluate.retrain(self, graphs)
 
     # What Run calls ---------------------------------------------------------------------------------------------
@@ -255,8 +258,6 @@ class Task:
         ``accuracy`` is the supernet's under the step's gates with batch norm in evaluation mode.  The child is
         ``step.graphs``, or what argmax derives from ``step.probs``, with its inherited weights.
         """
-        from nascore import evaluate
-
         noise = Generator().manual_seed(self._seed_of("evaluation", self.iteration))
         found: dict[str, float] = {}
         if step.gates is not None:
@@ -339,15 +340,15 @@ class Optimisers:
     def __init__(self, task: Task, weights: nn.Module | None, architecture: Tensor | None, knobs: Knobs | None):
         self._task = task
         self._knobs: Any = SimpleNamespace(weight_lr=0.1, architecture_lr=0.02) if knobs is None else knobs
-        self._parameters = [] if weights is None else list(weights.parameters())
+        self._parameters: list[Tensor] = [] if weights is None else list(weights.parameters())
         self._alpha = [] if architecture is None else [architecture]
         self._sgd = torch.optim.SGD(self._parameters, lr=0.1, momentum=0.9, foreach=True) if self._parameters else None
         self._adam = torch.optim.Adam(self._alpha, lr=0.02, betas=(0.5, 0.999)) if self._alpha else None
 
     def backward(self, loss: Float[Tensor, ""]) -> None:
         """Gradients of ``loss`` for weights and architecture in one pass; ``apply`` uses them."""
-        self._clear(self._parameters + self._alpha)
-        loss.backward()
+        self._clear()
+        torch.autograd.backward(loss)
 
     def apply(self) -> None:
         """Move weights and architecture along the gradients of the last ``backward``."""
@@ -361,14 +362,14 @@ class Optimisers:
 
     def step_weights(self, loss: Float[Tensor, ""]) -> None:
         """Move the weights alone."""
-        self._clear(self._parameters)
-        loss.backward(inputs=self._parameters)
+        self._clear()
+        torch.autograd.backward(loss, inputs=self._parameters)
         self._move_weights()
 
     def step_architecture(self, loss: Float[Tensor, ""]) -> None:
         """Move the architecture alone; no gradient of the weights is computed."""
-        self._clear(self._alpha)
-        loss.backward(inputs=self._alpha)
+        self._clear()
+        torch.autograd.backward(loss, inputs=self._alpha)
         self._move_architecture()
 
     def state_dict(self) -> dict[str, Any]:
@@ -384,9 +385,8 @@ class Optimisers:
         both = (("weights", self._sgd), ("architecture", self._adam))
         return [(name, optimiser) for name, optimiser in both if optimiser is not None]
 
-    @staticmethod
-    def _clear(tensors: list[Tensor]) -> None:
-        for tensor in tensors:
+    def _clear(self) -> None:
+        for tensor in self._parameters + self._alpha:
             tensor.grad = None
 
     def _move_weights(self) -> None:
@@ -441,7 +441,7 @@ class _Order:
 @contextmanager
 def _frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Batch norm in training mode uses the batch's statistics but leaves its running ones alone."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = evaluate.batch_norms(network)
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -29,7 +29,9 @@ class Dag:
     def __init__(self, relu=F.relu, norm=False):
         self.matrices = [normal(2, DIM, DIM, seed=10 + e) for e in range(len(self.edges))]
         self.relu = relu
-        self.norms = [nn.BatchNorm1d(DIM, affine=False, eps=1e-14, dtype=torch.float64) for _ in self.edges] if norm else None
+        self.norms = (
+            [nn.BatchNorm1d(DIM, affine=False, eps=1e-14, dtype=torch.float64) for _ in self.edges] if norm else None
+        )
 
     def operations(self, e, x):
         linear = [self.relu(x) @ m.T for m in self.matrices[e]]
@@ -184,8 +186,8 @@ def test_score_of_the_concrete_density():
     alpha, tau, k = EDGE.clone().requires_grad_(), 0.7, 4
     g = gates.gumbel(EDGE, seeded(6))
     z = gates.concrete(EDGE, tau, g)
-    log_density = (
-        (alpha - (tau + 1) * z.log()).sum() - k * torch.logsumexp(alpha - tau * z.log(), 0)
+    log_density = (alpha - (tau + 1) * z.log()).sum() - k * torch.logsumexp(
+        alpha - tau * z.log(), 0
     )  # up to Γ(K) τ^{K−1}
     (expected,) = torch.autograd.grad(log_density, alpha)
     torch.testing.assert_close(credit.concrete_score(g), expected)

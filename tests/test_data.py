@@ -12,7 +12,9 @@ from nascore import data
 from nascore.errors import UserError
 
 
-@pytest.mark.parametrize(("name", "count", "sizes"), [("digits", 1797, (500, 500, 300, 497)), ("mnist", 5000, (1500, 1500, 1000, 1000))])
+@pytest.mark.parametrize(
+    ("name", "count", "sizes"), [("digits", 1797, (500, 500, 300, 497)), ("mnist", 5000, (1500, 1500, 1000, 1000))]
+)
 def test_splits_cut_the_images_into_disjoint_parts(name, count, sizes):
     images = data.load(name)
     rows = [images.rows[split] for split in data.SPLITS]
@@ -54,5 +56,5 @@ def test_missing_package_is_named(monkeypatch, name, package):
 
 
 def test_unknown_name():
-    with pytest.raises(UserError, match="'digit' is not one of digits, mnist. Did you mean 'digits'"):
+    with pytest.raises(UserError, match=r"'digit' is not one of digits, mnist. Did you mean 'digits'"):
         data.load("digit")

@@ -122,5 +122,5 @@ def test_interval_of_equal_values():
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan], [[1.0, 2.0]]])
 def test_interval_refuses_what_is_no_sample(values):
-    with pytest.raises(UserError, match="values: .* must be two or more finite numbers"):
+    with pytest.raises(UserError, match=r"values: .* must be two or more finite numbers"):
         evaluate.interval(values)

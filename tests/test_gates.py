@@ -41,7 +41,7 @@ def test_mean_of_the_relaxed_sample_is_not_p():
     np.testing.assert_allclose(P, [0.270, 0.121, 0.445, 0.164], atol=5e-4)
     standard_error = (P * (1 - P) / DRAWS).sqrt()
     assert ((samples(0.03).mean(0) - P).abs() < 4 * standard_error + 1e-3).all()
-    assert ((samples(1.0).mean(0) - P).abs().max() > 20 * standard_error.max())
+    assert (samples(1.0).mean(0) - P).abs().max() > 20 * standard_error.max()
 
 
 def test_concrete_derivative():
@@ -103,7 +103,9 @@ def test_tap_keeps_the_gradient_of_what_follows_it_alone():
     task, price = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([5.0, 0.0, 0.0])
     ((seen * task).sum() + (z * price).sum()).backward()
     assert torch.equal(seen.grad, task.expand(1, 1, 3))
-    expected = torch.autograd.functional.jacobian(lambda a: (a.softmax(-1) * (task + price)).sum(), torch.zeros(1, 1, 3))
+    expected = torch.autograd.functional.jacobian(
+        lambda a: (a.softmax(-1) * (task + price)).sum(), torch.zeros(1, 1, 3)
+    )
     torch.testing.assert_close(alpha.grad, expected)
 
 

@@ -171,32 +171,37 @@ def test_half_steps_change_nothing():
 @pytest.mark.parametrize("estimator", ["pathwise", "score", "expectation"])
 def test_the_penalty_adds_its_gradient(estimator, monkeypatch):
     """∇α with λ minus ∇α without is λ times the estimator's formula: eqs. (4), (7) and (8) on the real network."""
-    kept = {}
+    found = {}
     for lam in (0.0, 0.7):
         task = make_task("digits", seed=0, epochs=1)
-        method = methods.get("snas")
-        knobs = Knobs(**method.knobs)
+        alphas, draws = [], []
+        monkeypatch.setattr(task, "logits", keeping(task.logits, alphas))
+        monkeypatch.setattr(gates, "gumbel", keeping(gates.gumbel, draws))
+        knobs = Knobs(**methods.get("snas").knobs)
         knobs.set(lam=lam)
         knobs.apply()
-        optimisers, made = task.optimisers, {}
-        task.optimisers = lambda make=optimisers, keep=made, **arguments: keep.update(arguments) or make(**arguments)
-        noise = []
-        gumbel = gates.gumbel
-        monkeypatch.setattr(gates, "gumbel", lambda like, g, gumbel=gumbel: noise.append(gumbel(like, g)) or noise[-1])
-        step = next(method(task, knobs, estimator=estimator))
+        step = next(methods.get("snas")(task, knobs, estimator=estimator))
         monkeypatch.undo()
-        alpha = task.logits.__self__  # the task; its logits are in the optimiser's arguments
-        kept[lam] = (made["architecture"].grad.clone(), step, noise[0], task, alpha)
-    gradient, step, g, task, _ = kept[0.7]
-    price, z = task.resource.price(), step.gates
-    p = make_task("digits", seed=0, epochs=1).logits().detach().softmax(-1)
+        found[lam] = alphas[0].grad, step
+    (without, plain), (gradient, step) = found[0.0], found[0.7]
+    price, p = task.resource.price(), task.twin().logits().detach().softmax(-1)
     expected = {
-        "pathwise": lambda: resource.pathwise(z, price, 1.0),
-        "score": lambda: resource.score(g, z, price),
+        "pathwise": lambda: resource.pathwise(step.gates, price, 1.0),
+        "score": lambda: resource.score(draws[0], step.gates, price),
         "expectation": lambda: resource.exact(p, price),
     }[estimator]()
-    torch.testing.assert_close(gradient - kept[0.0][0], 0.7 * expected, atol=2e-6, rtol=1e-4)
-    torch.testing.assert_close(kept[0.0][1].credit, step.credit)  # the price is no part of the credit
+    torch.testing.assert_close(gradient - without, 0.7 * expected, atol=2e-6, rtol=1e-4)
+    torch.testing.assert_close(plain.credit, step.credit)  # the price is no part of the credit
+
+
+def keeping(function, kept):
+    """``function``, its results also appended to ``kept``."""
+
+    def call(*arguments):
+        kept.append(function(*arguments))
+        return kept[-1]
+
+    return call
 
 
 def test_snas_gradient_on_the_supernet():
@@ -220,7 +225,7 @@ def test_credit_on_the_supernet_by_finite_differences():
     z = torch.full(task.space.shape, 0.2, dtype=torch.float64)
     seen = gates.tap(z)
     task.loss(batch, seen, update_statistics=False).backward()
-    found, h = credit.marginal(seen), 1e-5
+    found, h = credit.marginal(seen), 1e-7  # small: ReLU and max pool have kinks everywhere
     for index in [(0, 0, 1), (0, 3, 3), (1, 2, 4), (1, 4, 2), (1, 1, 0)]:
         shift = torch.zeros_like(z)
         shift[index] = h
@@ -293,7 +298,8 @@ def test_random_draws_uniformly_and_keeps_the_better_child():
         assert set(step.gates.unique().tolist()) == {0.0, 1.0}
         champion = task.space.one_hot(step.graphs)
         if best is not None:  # the champion is the old one or the newcomer
-            assert any(np.array_equal(champion, other) for other in (best, task.space.one_hot(task.space.decode(step.gates))))
+            newcomer = task.space.one_hot(task.space.decode(step.gates))
+            assert np.array_equal(champion, best) or np.array_equal(champion, newcomer)
         best = champion
     torch.testing.assert_close(step.probs, torch.full((2, 5, 5), 0.2))
     assert torch.stack(drawn).mean(0).max() < 0.75
@@ -319,5 +325,5 @@ def test_every_method_declares_its_knobs(name):
 
 
 def test_unknown_method():
-    with pytest.raises(UserError, match="method: 'snass' is not one of darts, random, snas. Did you mean 'snas'"):
+    with pytest.raises(UserError, match=r"method: 'snass' is not one of darts, random, snas. Did you mean 'snas'"):
         methods.get("snass")

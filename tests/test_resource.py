@@ -55,7 +55,7 @@ def test_pathwise_and_score_agree_and_the_score_varies_more(tau):
     score = resource.score(g, z, PRICE.expand_as(z))
     difference = path - score
     assert (difference.mean(0).abs() < 4 * difference.std(0) / DRAWS**0.5).all()
-    assert (score.var(0) / path.var(0)).min() > 2
+    assert score.var(0).sum() > 2 * path.var(0).sum()
 
 
 def test_relaxed_gradient_is_biased_until_the_temperature_vanishes():
@@ -90,10 +90,10 @@ def test_prices_add_up_to_the_operations_of_the_network(space):
     network = Supernet(space, 8, 4, 10, 1)
     prices = Resource.of(network, 8, 64).prices["parameters"]
     raw = np.zeros(space.shape)
-    for cell in network.cells:
+    for cell, plan in zip(network.cells, network.plans, strict=True):
         for edge, module in zip(cell.graph.edges, cell.ops, strict=True):
             e, k = space.edges.index(edge[:2]), space.ops.index(edge[2])
-            raw[cell.plan.row, e, k] += sum(p.numel() for p in module.parameters())
+            raw[plan.row, e, k] += sum(p.numel() for p in module.parameters())
     np.testing.assert_allclose(prices, raw / raw.max(-1).sum())
 
 
@@ -118,7 +118,10 @@ def test_weights_from_knobs_mappings_and_defaults(toy):
     third = Knob(1 / 3, 0, 1, "weight")
     knobs = Knobs(w_parameters=third, w_madds=third, w_memory=third, w_latency=Knob(0, 0, 1, "weight"))
     torch.testing.assert_close(toy.price(knobs), toy.price())
-    torch.testing.assert_close(toy.price({"w_madds": 0.2, "w_memory": 0.6}), 0.25 * toy.price({"w_madds": 1}) + 0.75 * toy.price({"w_memory": 1}))
+    torch.testing.assert_close(
+        toy.price({"w_madds": 0.2, "w_memory": 0.6}),
+        0.25 * toy.price({"w_madds": 1}) + 0.75 * toy.price({"w_memory": 1}),
+    )
     torch.testing.assert_close(toy.price(Knobs(lam=Knob(0, 0, 1, "penalty"))), toy.price())
     assert toy.price({"w_madds": 0.0}).abs().sum() == 0
 

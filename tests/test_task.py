@@ -7,7 +7,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from torch import Generator, nn
 
 from nascore import data
 from nascore.errors import UserError
@@ -158,7 +157,7 @@ def test_a_batch_is_rolled_by_at_most_one_pixel(task):
 
 
 def test_unknown_split(task):
-    with pytest.raises(UserError, match="split: 'tran' is not one of .* Did you mean 'train'"):
+    with pytest.raises(UserError, match=r"split: 'tran' is not one of .* Did you mean 'train'"):
         task.batch("tran")
 
 
@@ -325,7 +324,7 @@ def test_a_checkpoint_of_another_method_is_refused(task):
     checkpoint = task.snapshot()
     other = make_task("digits", seed=0, epochs=2)
     other.restore_later(*checkpoint)
-    with pytest.raises(UserError, match="the checkpoint holds .*'alpha'.* but the method now owns"):
+    with pytest.raises(UserError, match=r"the checkpoint holds .*'alpha'.* but the method now owns"):
         next(other.clock(beta=torch.zeros(1)))
 
 

@@ -26,23 +26,23 @@ def random(task: Task, knobs: Knobs) -> Iterator[Step]:
     Now and then (every ``task.measure_every`` iterations) the newest child challenges the best one, both with the
     weights of the moment.  ``probs`` stay uniform; ``graphs`` is the best child.
     """
-    allowed = torch.tensor(task.space.allowed, device=task.device)
-    uniform = allowed / allowed.sum(-1, keepdim=True)
-    best = gates.uniform_one_hot(allowed, task.noise)
+    allowed = torch.tensor(task.space.allowed)
+    uniform = (allowed / allowed.sum(-1, keepdim=True)).to(task.device)
+    best = gates.uniform_one_hot(allowed, task.noise, task.device)
     optimiser = task.optimisers(weights=task.network, knobs=knobs)
 
     for t in task.clock(best=best, optimiser=optimiser):
-        z = gates.uniform_one_hot(allowed, task.noise)
+        z = gates.uniform_one_hot(allowed, task.noise, task.device)
         loss = task.loss(task.batch("train+search"), z)
         optimiser.step_weights(loss)
 
         if (t + 1) % task.measure_every == 0:
             with torch.no_grad():
-                price = [
+                score = [
                     task.loss(task.images("valid"), child, update_statistics=False)
                     + knobs.lam * task.resource.expected(child, knobs)
                     for child in (z, best)
                 ]
-            best.copy_(torch.where(price[0] < price[1], z, best))
+            best.copy_(torch.where(score[0] < score[1], z, best))
         operations = np.eye(len(task.space.ops))[gates.active(best)]
         yield task.step(t, uniform, z, graphs=task.space.decode(operations), loss=loss)

@@ -75,11 +75,10 @@ def snas(
 
         optimiser.backward(loss + lam * cost)  # eq. (4) and the cost's share, both gradients in one backward
         signal = credit.marginal(seen)
-        metrics = {"loss": loss, "tau": tau, "lam_effective": lam}
         if knobs.half_steps:
-            yield task.step(t, p, z, signal, "credit", **metrics)
+            yield task.step(t, p, z, signal, "credit", loss=loss, tau=tau, lam_effective=lam)
         optimiser.apply()
-        yield task.step(t, alpha.softmax(-1), z, signal, **metrics)
+        yield task.step(t, alpha.softmax(-1), z, signal, loss=loss, tau=tau, lam_effective=lam)
 
 
 @torch.no_grad()
