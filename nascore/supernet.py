@@ -111,6 +111,7 @@ class Network(nn.Module):
         in_channels: int,
         stem: Stem,
         affine: bool,
+        reductions: int = 2,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -121,10 +122,12 @@ class Network(nn.Module):
         ):
             number(name, value, low=1, integer=True)
         number("space.inputs", space.inputs, low=1, high=2, integer=True)
+        number("reductions", reductions, low=0, integer=True)
         space.require(graphs)
         self.space, self.channels, self.classes, self.in_channels = space, channels, classes, in_channels
         self.stem, states = build_stem(stem, space, in_channels, channels)
-        self.plans = plan_cells(space, [len(graphs[name].output) for name in space.cells], channels, cells, states)
+        outputs = [len(graphs[name].output) for name in space.cells]
+        self.plans = plan_cells(space, outputs, channels, cells, states, reductions)
         self.cells = nn.ModuleList(Cell(graphs[space.cells[plan.row]], plan, affine) for plan in self.plans)
         self.classifier = nn.Linear(self.plans[-1].width, classes)
 
@@ -222,7 +225,8 @@ class Child(Network):
 
     ``stem="cifar"`` keeps the size of the image, ``"imagenet"`` divides it by eight. ``auxiliary`` adds the second
     classifier that the DARTS authors train behind two thirds of the cells. ``affine`` gives batch norm a scale and a
-    shift. Raises ``UserError`` for an argument out of range.
+    shift. ``reductions`` is how many cells reduce by stride, the authors' two unless told. Raises ``UserError`` for an
+    argument out of range.
     """
 
     def __init__(
@@ -236,8 +240,9 @@ class Child(Network):
         auxiliary: bool = False,
         in_channels: int = 3,
         affine: bool = True,
+        reductions: int = 2,
     ) -> None:
-        super().__init__(space, graphs, channels, cells, classes, in_channels, stem, affine)
+        super().__init__(space, graphs, channels, cells, classes, in_channels, stem, affine, reductions)
         self.tap = 2 * cells // 3
         self.auxiliary = auxiliary_head(self.plans[self.tap].width, classes, stem) if auxiliary else None
 
@@ -306,19 +311,24 @@ class Child(Network):
 
 
 def plan_cells(
-    space: Space, outputs: Sequence[int], channels: int, cells: int, states: list[tuple[int, int]]
+    space: Space,
+    outputs: Sequence[int],
+    channels: int,
+    cells: int,
+    states: list[tuple[int, int]],
+    reductions: int,
 ) -> list[CellPlan]:
     """Where each cell stands.
 
     ``outputs`` counts the concatenated nodes of each kind of cell; ``states`` are (channels, halvings) of the stem's
-    outputs. Reductions by stride stand at a third and at two thirds of the depth and double the channels (Liu et al.,
-    2019, section 3.1); with ``reduction="pool"`` the first half of the cells is normal and the rest, behind one max
-    pool, of the second kind.
+    outputs. Reductions by stride double the channels and split the depth into equal parts: two of them stand at a third
+    and at two thirds (Liu et al., 2019, section 3.1). With ``reduction="pool"`` the first half of the cells is normal
+    and the rest, behind one max pool, of the second kind.
     """
     plans = []
     for index in range(cells):
         if space.reduction == "stride":
-            second = index in (cells // 3, 2 * cells // 3)
+            second = index in [k * cells // (reductions + 1) for k in range(1, reductions + 1)]
             stride, pooled = (2 if second else 1), False
         else:
             second = index >= (cells + 1) // 2

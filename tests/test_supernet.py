@@ -187,6 +187,15 @@ def test_reductions_by_stride_double_the_channels_and_pools_do_not():
     assert [cell.edges[0].channels for cell in supernet(TOY, cells=4).layout(32)] == [4, 4, 4, 4]
 
 
+@pytest.mark.parametrize(
+    ("cells", "reductions", "places"), [(9, 0, []), (9, 1, [4]), (20, 2, [6, 13]), (8, 3, [2, 4, 6])]
+)
+def test_reductions_split_the_depth_into_equal_parts(cells, reductions, places):
+    child = Child(DARTS, random_graphs(DARTS, 0), 2, cells, 5, reductions=reductions)
+    assert [index for index, plan in enumerate(child.plans) if plan.stride == 2] == places
+    assert child.plans[-1].channels == 2 * 2**reductions
+
+
 def test_the_toy_supernet_has_the_parameters_one_can_count_by_hand():
     c = 8
     stem = 9 * c + 2 * c  # 3×3 on one channel; its batch norm has a scale and a shift
