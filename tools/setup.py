@@ -155,7 +155,8 @@ def run(*command, check=False, env=None):
 
     With `check`, or where the disk is full, a failure ends the set-up with one sentence.
     """
-    process = subprocess.Popen(
+    lines = []
+    with subprocess.Popen(
         [str(part) for part in command],
         cwd=str(ROOT),
         env=env,
@@ -163,14 +164,13 @@ def run(*command, check=False, env=None):
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.strip().startswith(PROGRESS):
-            print(line, end="", flush=True)
+    ) as process:
+        for line in process.stdout:
+            lines.append(line)
+            if line.strip().startswith(PROGRESS):
+                print(line, end="", flush=True)
     text = "".join(lines)
-    succeeded = process.wait() == 0
+    succeeded = process.returncode == 0
     if not succeeded and re.search(FULL, text):
         stop(
             f"The disk is full: the set-up needs {GIGABYTES} GB in {VENV} and as much again for what it downloads "
