@@ -64,7 +64,7 @@ def test_no_space(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(8e9))
     setup.check_space()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(3e8))
-    with pytest.raises(SystemExit, match=r"has 0\.3 GB left, and the set-up needs 2 GB"):
+    with pytest.raises(SystemExit, match=r"has 0\.3 GB left, and the set-up needs 3 GB"):
         setup.check_space()
 
 

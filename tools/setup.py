@@ -20,7 +20,7 @@ UV = VENV / "bin" / "uv"
 STAMP = VENV / "set-up-is-complete"
 INPUTS = ("pyproject.toml", "constraints.txt", "tools/setup.py")
 OLDEST, NEWEST = (3, 11), (3, 14)  # constraints.txt has wheels for these
-GIGABYTES = 2  # what .venv takes, with some room; PyTorch's CUDA build takes 6
+GIGABYTES = 3  # what .venv takes, with some room; PyTorch with CUDA takes three times that
 
 ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
 
