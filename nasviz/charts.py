@@ -113,14 +113,15 @@ def svg_chart(fig: Any) -> str:
     xs = [x for trace in fig.data for x in trace.x]
     ys = [y for trace in fig.data for y in trace.y]
     xaxis = _axis(xs, fig.layout.xaxis, _MARGIN["left"], width - _MARGIN["right"], 0.03, False)
-    yaxis = _axis(ys, fig.layout.yaxis, height - _MARGIN["bottom"], _MARGIN["top"], 0.06, bool(bars))
+    top = _MARGIN["top"] + (18 if _named(fig) else 0)  # room for the legend
+    yaxis = _axis(ys, fig.layout.yaxis, height - _MARGIN["bottom"], top, 0.06, bool(bars))
     parts = [_frame(fig, xaxis, yaxis, width, height)]
     for number, trace in enumerate(bars):
         parts += _bars(trace, number, len(bars), xaxis, yaxis)
     for trace in fig.data:
         if trace.type == "scatter":
             parts += _scatter(trace, xaxis, yaxis)
-    parts += _legend(fig, width)
+    parts += _legend(fig)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'height="{height:g}" font-family="system-ui,DejaVu Sans,sans-serif" font-size="11">'
@@ -136,13 +137,15 @@ def _frame(fig: Any, xaxis: _Axis, yaxis: _Axis, width: float, height: float) ->
         for y, name in yaxis.marks()
     )
     grid += "".join(
-        f'<text x="{x:.1f}" y="{bottom + 16:g}" text-anchor="middle" fill="{INK["soft"]}">{html.escape(name)}</text>'
+        f'<text x="{x:.1f}" y="{bottom + 15 + 12 * row:g}" text-anchor="middle" fill="{INK["soft"]}">'
+        f"{html.escape(line)}</text>"
         for x, name in xaxis.marks()
+        for row, line in enumerate(name.split("<br>"))
     )
     title, x, y = (
         html.escape(part.text or "") for part in (fig.layout.title, fig.layout.xaxis.title, fig.layout.yaxis.title)
     )
-    middle = (bottom + _MARGIN["top"]) / 2
+    middle = (bottom + yaxis.end) / 2
     return (
         grid
         + f'<text x="{left:g}" y="18" font-size="13" font-weight="600" fill="{INK["ink"]}">{title}</text>'
@@ -169,6 +172,11 @@ def _bars(trace: Any, number: int, of: int, xaxis: _Axis, yaxis: _Axis) -> list[
             f'<rect x="{px - slot / 2 + number * thick:.1f}" y="{min(py, ground):.1f}" width="{thick * 0.92:.1f}" '
             f'height="{abs(ground - py):.1f}" rx="2" fill="{_each(trace.marker.color, k, INK["soft"])}"/>'
         )
+        if trace.error_y.array is not None:
+            middle, spread = px - slot / 2 + (number + 0.46) * thick, trace.error_y.array[k]
+            low, high = (yaxis(min(max(y + side * spread, yaxis.low), yaxis.high)) for side in (-1, 1))
+            pen = f'stroke="{trace.error_y.color or INK["ink"]}" stroke-width="1.5"'
+            parts.append(f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{low:.1f}" y2="{high:.1f}" {pen}/>')
     return parts
 
 
@@ -204,22 +212,24 @@ def _scatter(trace: Any, xaxis: _Axis, yaxis: _Axis) -> list[str]:
     return parts
 
 
-def _legend(fig: Any, width: float) -> list[str]:
+def _named(fig: Any) -> list[Any]:
     named = [trace for trace in fig.data if trace.name and trace.showlegend is not False]
-    if len(named) < 2:
-        return []
-    parts = []
-    for row, trace in enumerate(named):
-        y, x = _MARGIN["top"] + 8 + 16 * row, width - _MARGIN["right"] - 8
+    return named if len(named) > 1 else []
+
+
+def _legend(fig: Any) -> list[str]:
+    """One row under the title, in the order of the traces."""
+    parts, x, y = [], _MARGIN["left"], 36
+    for trace in _named(fig):
         colour = (trace.line.color if trace.type == "scatter" else None) or trace.marker.color
         colour = colour if isinstance(colour, str) else INK["ink"]
         dash = _DASHES.get(trace.line.dash, "") if trace.type == "scatter" else ""
         parts.append(
-            f'<text x="{x - 30:g}" y="{y + 4:g}" text-anchor="end" fill="{INK["ink"]}">{html.escape(trace.name)}</text>'
-            f'<line x1="{x - 24:g}" x2="{x:g}" y1="{y:g}" y2="{y:g}" stroke="{colour}" stroke-width="3"'
+            f'<line x1="{x:g}" x2="{x + 20:g}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"'
             + (f' stroke-dasharray="{dash}"' if dash else "")
-            + "/>"
+            + f'/><text x="{x + 25:g}" y="{y + 4}" fill="{INK["ink"]}">{html.escape(trace.name)}</text>'
         )
+        x += 44 + 6.3 * len(trace.name)  # about the width of a letter
     return parts
 
 
