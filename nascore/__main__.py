@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,24 +49,29 @@ def _search(given: list[str]) -> int:
     from nascore.jobs import Job, execute, tasks
     from nascore.methods import METHODS
 
+    name = "python -m nascore search"
     parser = _Parser(
-        "python -m nascore search", description="Search and record it.", add_help=False, allow_abbrev=False
+        name, f"{name} METHOD [--NAME VALUE …]", "Search and record it.", add_help=False, allow_abbrev=False
     )
     parser.add_argument("method", nargs="?", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
-    parser.add_argument("--task", default="digits", help=f"one of {', '.join(tasks())}; default digits")
-    parser.add_argument("--seed", default="0", help="of every random stream; default 0")
-    parser.add_argument("--epochs", help="passes over the images; default: what the task was tuned for")
-    parser.add_argument("--record", help="the file to append the run to; default: a new one in ./runs")
-    parser.add_argument("--html", help="also write the recording as a page of its own")
-    parser.add_argument("--resume", action="store_true", help="go on with the newest run of these arguments")
-    parser.add_argument("--device", default="cpu", help="where tensors live; default cpu")
-    parser.add_argument("-h", "--help", action="store_true", help="show this, with the knobs of METHOD if one is named")
-    given, settings = _settings(given, set(parser.format_usage().replace("[", " ").split()))
+    flags: dict[str, dict[str, Any]] = {
+        "--task": {"default": "digits", "help": f"one of {', '.join(tasks())}; default digits"},
+        "--seed": {"default": 0, "type": _value, "help": "of every random stream; default 0"},
+        "--epochs": {"type": _value, "help": "passes over the images; default: what the task was tuned for"},
+        "--record": {"help": "the file to append the run to; default: a new one in ./runs"},
+        "--html": {"help": "also write the recording as a page of its own"},
+        "--resume": {"action": "store_true", "help": "go on with the newest run of these arguments"},
+        "--device": {"default": "cpu", "help": "where tensors live; default cpu"},
+        "--help": {"action": "store_true", "help": "show this, with the knobs of METHOD if one is named"},
+    }
+    for flag, how in flags.items():
+        parser.add_argument(flag, **how)
+    given, settings = _settings(["--help" if word == "-h" else word for word in given], flags)
     known = parser.parse_args(given)
     if known.help:
         return _help(parser, known.method)
     if known.method is None:
-        raise UserError(f"method: none was given; name one of {', '.join(METHODS)}, as in: {parser.prog} snas")
+        raise UserError(f"method: none was given; name one of {', '.join(METHODS)}, as in: {name} snas")
     if known.html is not None and not Path(known.html).parent.is_dir():
         raise UserError(f"html: there is no folder {str(Path(known.html).parent)!r}; make it first or name another.")
     job = Job(
@@ -93,7 +98,7 @@ def _search(given: list[str]) -> int:
     return 0
 
 
-def _settings(given: list[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
+def _settings(given: list[str], flags: Collection[str]) -> tuple[list[str], dict[str, Any]]:
     """Take `--name value` out of the arguments wherever the parser does not know the name: a knob or an option.
 
     Which names there are is known once the method is imported, after the run has been entered in its file.

@@ -45,6 +45,7 @@ class Job:
         branch: `{"run": id, "t": t, "knobs": {…}}` goes on from row t of a run in `record` under other knobs. Seed,
             epochs and options are that run's. It needs a checkpoint; see `branch_jobs` for runs without.
         device: where tensors live.
+        checkpoint_every: iterations between two checkpoints.
         meta: further entries of the recording's meta.
         run: the run's id, once it is entered.
     """
@@ -60,6 +61,7 @@ class Job:
     resume: str | bool | None = None
     branch: Mapping[str, Any] | None = None
     device: str = "cpu"
+    checkpoint_every: int = 30
     meta: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
 
@@ -119,7 +121,17 @@ class Job:
             # What ran is in the log; what was still to come is in the plan.
             script = {t: values for t, values in script.items() if t >= len(recording)} | recording.script()
             checkpoint = recording.checkpoint(len(recording))
-            return Run(method, task, knobs, script, writer, options=options, checkpoint=checkpoint, meta=recording.meta)
+            return Run(
+                method,
+                task,
+                knobs,
+                script,
+                writer,
+                options=options,
+                checkpoint=checkpoint,
+                checkpoint_every=self.checkpoint_every,
+                meta=recording.meta,
+            )
         except BaseException as error:
             if isinstance(error, UserError) and recording.status == "starting":  # it never ran
                 writer.withdraw()
@@ -140,9 +152,6 @@ class Job:
         self.seed = int(number("seed", self.seed, low=0, integer=True))
         if self.epochs is not None:
             self.epochs = int(number("epochs", self.epochs, low=1, integer=True))
-        for name, value in self.settings.items():
-            if isinstance(value, float):
-                number(name, value)
         if self.record is not None and Path(self.record).is_dir():
             raise UserError(f"record: {str(self.record)!r} is a folder; name a file in it.")
 

@@ -70,6 +70,8 @@ def _check(path: Path) -> None:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{look}", uri=True)) as connection:
                 application = connection.execute("PRAGMA application_id").fetchone()[0]
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if path.stat().st_size % connection.execute("PRAGMA page_size").fetchone()[0]:
+                    raise sqlite3.DatabaseError("its last page is cut")  # which SQLite itself would not notice
             break
         except sqlite3.DatabaseError as error:
             problem = error
@@ -614,7 +616,7 @@ def _as_numpy(step: Step) -> Step:
 
     def array_of(value: Any) -> NDArray[np.float32] | None:
         if hasattr(value, "detach"):
-            value = value.detach().cpu()
+            value = value.detach().cpu().numpy()
         return None if value is None else np.array(value, np.float32)
 
     return replace(

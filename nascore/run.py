@@ -302,15 +302,16 @@ class Run(Iterator[Step]):
         step, price = self._read(raw)
         for name in ("probs", "gates"):
             value = getattr(step, name)
-            if value is not None and not np.isfinite(value).all():
+            if value is not None and not np.isfinite(np.asarray(value)).all():
                 raise self._not_finite(name, "not finite")
         metrics: dict[str, float] = {}
+        graphs = step.graphs
         if step.probs is not None:
             probs = np.asarray(step.probs, np.float64)
             metrics["entropy"] = float(-(probs * np.log(np.where(probs > 0, probs, 1))).sum(-1).mean())
             metrics["cost"] = float((price * probs).sum())
-        if step.probs is not None or step.graphs is not None:
-            graphs = self.task.space.decode(step.probs) if step.graphs is None else step.graphs
+            graphs = self.task.space.decode(probs) if graphs is None else graphs
+        if graphs is not None:
             metrics["child_cost"] = float((price * self.task.space.one_hot(graphs)).sum())
         metrics |= {**self.task.counters, "cpu_seconds": self._cpu_seconds, **step.metrics}
         if step.phase not in HALF_PHASES:
