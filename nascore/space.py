@@ -174,6 +174,9 @@ TOY = Space(2, 2, ("none", "skip", "conv1", "conv3", "avg3"), reduction="pool", 
 # Liu, Simonyan and Yang (2019), section 3.1.1, in the order of the authors' list.
 DARTS = Space(2, 4, ("none", "max3", "avg3", "skip", "sep3", "sep5", "dil3", "dil5"), name="DARTS")
 
+# Xie et al. (2019) and their code: the same, but pools keep their batch norm in the stand-alone network.
+SNAS = Space(2, 4, tuple(f"{op}_bn" if op in {"max3", "avg3"} else op for op in DARTS.ops), name="SNAS")
+
 # Yao, Xu, Tu and Zhu (2020): the 12-operation space; the normal cell chooses from 8 of them, the reduction cell from 5.
 _NASP_NORMAL = ("skip", "conv3x1_1x3", "dil3", "conv1", "conv3", "sep3", "sep5", "sep7")
 _NASP_REDUCE = ("skip", "avg3", "max3", "max5", "max7")
@@ -191,4 +194,4 @@ NASNET = Space(
 # Real et al. (2019), section 3: 8 operations on the same 5 nodes.
 AMOEBA = Space(2, 5, ("skip", "sep3", "sep5", "sep7", "avg3", "max3", "dil3", "conv7x1_1x7"), name="AMOEBA")
 
-SPACES = {space.name: space for space in (TOY, DARTS, NASP_12, NASNET, AMOEBA)}
+SPACES = {space.name: space for space in (TOY, DARTS, SNAS, NASP_12, NASNET, AMOEBA)}

@@ -47,7 +47,8 @@ def test_known_spaces_have_the_published_sizes():
     assert NASP_12.allowed.sum(-1).tolist() == [[8] * 14, [5] * 14]
     assert len(NASNET.ops) == 13
     assert len(AMOEBA.ops) == 8
-    assert set(SPACES) == {"TOY", "DARTS", "NASP_12", "NASNET", "AMOEBA"}
+    assert set(SPACES) == {"TOY", "DARTS", "SNAS", "NASP_12", "NASNET", "AMOEBA"}
+    assert SPACES["SNAS"].ops == ("none", "max3_bn", "avg3_bn", *DARTS.ops[3:])
 
 
 def test_edges_come_by_target_then_source():
