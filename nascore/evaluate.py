@@ -22,7 +22,7 @@ from nascore.supernet import Child
 if TYPE_CHECKING:
     from nascore.task import Batch, Task
 
-CHUNK = 500  # images at once, which bounds the memory of a measurement
+CHUNK = 100  # images at once: as fast as any on a CPU, and little memory
 
 
 def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
@@ -42,12 +42,12 @@ def accuracy(network: nn.Module, images: Batch, gates: Float[Tensor, "cell edge 
     """Share of ``images`` classified rightly, batch norm using its running statistics."""
     was_training = network.training
     network.eval()
-    right = torch.zeros((), device=images.labels.device)
+    right = torch.zeros((), dtype=torch.int64, device=images.labels.device)
     for x, y in zip(torch.split(images.images, CHUNK), torch.split(images.labels, CHUNK), strict=True):
         logits = network(x) if gates is None else network(x, gates)
         right += (logits.argmax(-1) == y).sum()
     network.train(was_training)
-    return float(right / len(images.labels))
+    return int(right) / len(images.labels)
 
 
 @torch.no_grad()
@@ -75,10 +75,10 @@ def recalibrate(
 
 
 def inherited(task: Task, graphs: Mapping[str, CellGraph], split: str = "valid") -> dict[str, float]:
-    """Accuracy of the child with the supernet's weights, before and after recalibrating batch norm."""
+    """Accuracy of the child with the supernet's weights, before and after recalibrating batch norm on train."""
     child = inherit(task, graphs)
     found = {"child_accuracy": accuracy(child, task.images(split))}
-    recalibrate(child, torch.split(task.images("train+search").images, CHUNK))
+    recalibrate(child, torch.split(task.images("train").images, CHUNK))
     return found | {"child_accuracy_recalibrated": accuracy(child, task.images(split))}
 
 

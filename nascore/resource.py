@@ -64,18 +64,19 @@ class Resource:
 
     @property
     def latency(self) -> Float64[Tensor, "cell edge op"] | None:
-        """The measured latencies, normalised, or None."""
-        return torch.from_numpy(self._prices["latency"]) if "latency" in self._prices else None
+        """The measured latencies, normalised, or None; assign those of an earlier run to use them again."""
+        return torch.tensor(self._prices["latency"]) if "latency" in self._prices else None
 
     @latency.setter
     def latency(self, table: Any) -> None:
-        self._prices["latency"] = normalised(np.asarray(table, dtype=np.float64))
+        # As it is: to normalise a table again would change its last bits, and with them a resumed run.
+        self._prices["latency"] = torch.as_tensor(table, dtype=torch.float64).numpy().copy()
         self._latest = None
 
     def measure_latency(self) -> Float64[ndarray, "cell edge op"]:
         """Time every operation on this machine, unless that was done or given before."""
         if "latency" not in self._prices:
-            self.latency = self._measure()
+            self.latency = normalised(self._measure())
         return self._prices["latency"]
 
     def price(self, weights: Any = None) -> Float[Tensor, "cell edge op"]:

@@ -324,6 +324,19 @@ def test_every_method_declares_its_knobs(name):
     Knobs(**method.knobs)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("snas", {"estimator": "path"}, r"estimator: 'path' is not one of .* Did you mean 'pathwise'"),
+        ("darts", {"level": "bilevel"}, r"level: 'bilevel' is not one of bi, single"),
+    ],
+)
+def test_unknown_option(name, options, message):
+    method = methods.get(name)
+    with pytest.raises(UserError, match=message):
+        next(method(make_task("digits", epochs=1), Knobs(**method.knobs), **options))
+
+
 def test_unknown_method():
     with pytest.raises(UserError, match=r"method: 'snass' is not one of darts, random, snas. Did you mean 'snas'"):
         methods.get("snass")

@@ -137,8 +137,10 @@ def test_latency_is_measured_once_and_can_be_reused():
     assert float(price.amax(-1).sum()) == pytest.approx(1)
 
     other = Resource.of(network, 8, 64)
-    other.latency = np.full(TOY.shape, 2.0)
-    np.testing.assert_allclose(other.measure_latency(), 1 / (TOY.shape[0] * TOY.shape[1]))
+    other.latency = one.prices["latency"].tolist()
+    assert torch.equal(other.price({"w_latency": 1}), price)
+    other.latency = one.latency / 2
+    assert torch.equal(other.price({"w_latency": 1}), price / 2)
 
 
 def test_seconds_measures_longer_work_as_longer():

@@ -68,6 +68,7 @@ def test_twin_is_the_task_before_anything_happened(task):
         ({"name": "digits", "seed": -1}, "seed: -1 is not"),
         ({"name": "digits", "space": "DART"}, "space: 'DART' is not one of .* Did you mean 'DARTS'"),
         ({"name": "digits", "chanels": 8}, "task option: 'chanels' is not one of .* Did you mean 'channels'"),
+        ({"name": "digits", "device": "gpu"}, r"device: 'gpu' cannot be used on this machine; 'cpu' always can"),
         ({"name": "digits", "batch_size": 501}, "batch_size: 501 is not a whole number from 2 to 500"),
     ],
 )

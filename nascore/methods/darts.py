@@ -11,11 +11,14 @@ The equations as the paper numbers them, with logits α, p = softmax(α), weight
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from nascore import credit, gates
+from nascore.errors import choose
 from nascore.run import Knob, Knobs, Step, declare
 from nascore.task import Task
+
+Level = Literal["bi", "single"]
 
 
 @declare(
@@ -28,12 +31,13 @@ from nascore.task import Task
     weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
     architecture_lr=Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning"),
 )
-def darts(task: Task, knobs: Knobs, *, level: Literal["bi", "single"] = "bi") -> Iterator[Step]:
+def darts(task: Task, knobs: Knobs, *, level: Level = "bi") -> Iterator[Step]:
     """Differentiable architecture search: gates are softmax(α), every operation always runs.
 
     ``level="bi"`` moves the logits on ``search`` and the weights on ``train`` (first order, ξ = 0: the weights at
     hand stand for w*(α)).  ``level="single"`` moves both by one loss on the same batch, as SNAS does.
     """
+    choose("level", level, get_args(Level))
     alpha = task.logits()
     optimiser = task.optimisers(weights=task.network, architecture=alpha, knobs=knobs)
 

@@ -16,15 +16,17 @@ gates of one sample, O_k(x_i) the output of operation k on edge e = (i, j), L th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nascore import credit, gates, resource
+from nascore.errors import choose
 from nascore.run import Knob, Knobs, Step, declare
 from nascore.task import Task
 
+Estimator = Literal["pathwise", "score", "expectation"]
 DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it by this times the excess cost
 
 
@@ -43,14 +45,13 @@ DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it 
     weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
     architecture_lr=Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning"),
 )
-def snas(
-    task: Task, knobs: Knobs, *, estimator: Literal["pathwise", "score", "expectation"] = "pathwise"
-) -> Iterator[Step]:
+def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iterator[Step]:
     """Stochastic neural architecture search: one loss on one sample moves weights and logits together.
 
     ``estimator`` is the gradient of the expected cost: through the sample, by the score function, or that of
     one-hot samples in closed form.
     """
+    choose("estimator", estimator, get_args(Estimator))
     alpha = task.logits()
     optimiser = task.optimisers(weights=task.network, architecture=alpha, knobs=knobs)
     multiplier = torch.zeros((), device=task.device)  # μ of the budget constraint
