@@ -61,6 +61,24 @@ def test_same_seed_gives_bit_identical_steps(case):
 
 
 @every_case
+def test_a_method_resumes_bit_identically(case):
+    """Everything a method owns is in its clock: from the snapshot of iteration 3 on, the same steps follow."""
+    task, kept = make_task("digits", seed=2, epochs=1, measure_every=2), {}
+    iterator, _ = begin(case, task)
+    task.on_boundary = lambda iteration: kept.update({iteration: task.snapshot()})
+    original = whole_steps(iterator, 6)
+    again = make_task("digits", seed=2, epochs=1, measure_every=2)
+    resumed, _ = begin(case, again)
+    again.restore_later(*kept[3])
+    for a, b in zip([step for step in original if step.t >= 3], whole_steps(resumed, 3), strict=True):
+        assert (a.t, a.phase, a.graphs) == (b.t, b.phase, b.graphs)
+        assert torch.equal(a.probs, b.probs)
+        assert torch.equal(a.gates, b.gates)
+        assert {k: float(v) for k, v in a.metrics.items()} == {k: float(v) for k, v in b.metrics.items()}
+    assert task.counters == again.counters
+
+
+@every_case
 def test_a_step_runs_without_values(case):
     """On ``meta`` there is nothing to read: a method that reads the device fails here."""
     iterator, _ = begin(case, make_task("digits", seed=0, epochs=1, device="meta", measure_every=2))
