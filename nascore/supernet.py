@@ -11,6 +11,7 @@ is what a search method adds. A child has the same sum with only its chosen oper
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from nascore.errors import UserError, choose, number
 from nascore.graph import CellGraph
-from nascore.ops import OPS, halved, op
+from nascore.ops import OPS, Pool, halved, op
 from nascore.space import Space
 
 Stem = Literal["cifar", "imagenet"]
@@ -88,13 +89,12 @@ class Cell(nn.Module):
         x = {i: preprocess(state) for i, (preprocess, state) in enumerate(zip(self.preprocess, states, strict=True))}
         batch, channels, height, width = x[0].shape
         for node, into in self.into.items():
-            terms = (
-                self.ops[edge](x[source]) if gates is None else gates[edge] * self.ops[edge](x[source])
-                for edge, source in into
-            )
+            terms = [self.ops[edge](x[source]) for edge, source in into]
+            if gates is not None:
+                terms = [gates[edge] * term for (edge, _), term in zip(into, terms, strict=True)]
             # A node that nothing feeds is zeros.
             size = halved(height, self.stride), halved(width, self.stride)
-            x[node] = reduce(torch.add, terms) if into else x[0].new_zeros(batch, channels, *size)
+            x[node] = reduce(torch.add, terms) if terms else x[0].new_zeros(batch, channels, *size)
         return torch.cat([x[node] for node in self.graph.output], dim=1)
 
 
@@ -124,11 +124,15 @@ class Network(nn.Module):
         number("space.inputs", space.inputs, low=1, high=2, integer=True)
         number("reductions", reductions, low=0, integer=True)
         space.require(graphs)
+        self.graphs = [graphs[name] for name in space.cells]
+        for name, graph in zip(space.cells, self.graphs, strict=True):
+            if not graph.output:
+                raise UserError(f"graphs: {name!r} has no output; name the nodes to concatenate.")
         self.space, self.channels, self.classes, self.in_channels = space, channels, classes, in_channels
         self.stem, states = build_stem(stem, space, in_channels, channels)
-        outputs = [len(graphs[name].output) for name in space.cells]
+        outputs = [len(graph.output) for graph in self.graphs]
         self.plans = plan_cells(space, outputs, channels, cells, states, reductions)
-        self.cells = nn.ModuleList(Cell(graphs[space.cells[plan.row]], plan, affine) for plan in self.plans)
+        self.cells = nn.ModuleList(Cell(self.graphs[plan.row], plan, affine) for plan in self.plans)
         self.classifier = nn.Linear(self.plans[-1].width, classes)
 
     def features(
@@ -146,6 +150,24 @@ class Network(nn.Module):
             x = cell(states, None if gates is None else gates[plan.row])
             states = [*states[1:], x]
             yield x
+
+    def stem_sizes(self, image_size: int | tuple[int, int]) -> Iterator[tuple[nn.Conv2d, tuple[int, int]]]:
+        """Each convolution of the stem and the (height, width) of what it gives."""
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        for conv in self.stem.modules():
+            if isinstance(conv, nn.Conv2d):
+                height, width = halved(height, conv.stride[0]), halved(width, conv.stride[1])
+                yield conv, (height, width)
+
+    def sizes(self, image_size: int | tuple[int, int]) -> Iterator[tuple[CellPlan, tuple[int, int], tuple[int, int]]]:
+        """For each cell its plan and the (height, width) of its inputs, once preprocessed, and of its nodes."""
+        *_, (_, (height, width)) = self.stem_sizes(image_size)
+        for plan in self.plans:
+            if plan.pooled:
+                height, width = height // 2, width // 2
+            before = height, width
+            height, width = halved(height, plan.stride), halved(width, plan.stride)
+            yield plan, before, (height, width)
 
     def classify(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch class"]:
         """Class scores from the output of the last cell."""
@@ -207,14 +229,10 @@ class Supernet(Network):
 
     def layout(self, image_size: int | tuple[int, int]) -> list[CellLayout]:
         """For each cell, what its operations work on when images of ``image_size`` (side, or height, width) come in."""
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         layout = []
-        for plan in self.plans:
-            if plan.pooled:
-                height, width = height // 2, width // 2
-            from_input = EdgeLayout(plan.channels, height, width, plan.stride)
-            height, width = halved(height, plan.stride), halved(width, plan.stride)
-            from_node = EdgeLayout(plan.channels, height, width, 1)
+        for plan, before, after in self.sizes(image_size):
+            from_input = EdgeLayout(plan.channels, *before, plan.stride)
+            from_node = EdgeLayout(plan.channels, *after, 1)
             edges = tuple(from_input if source < self.space.inputs else from_node for source, _ in self.space.edges)
             layout.append(CellLayout(plan.row, edges))
         return layout
@@ -298,16 +316,20 @@ class Child(Network):
         return sum(p.numel() for name, p in self.named_parameters() if auxiliary or not name.startswith("auxiliary."))
 
     def madds(self, image_size: int) -> int:
-        """Multiply-adds of convolutions and the classifier for one square image, the figure that papers report.
+        """Multiply-adds of convolutions and the classifier for one square image: the figure that papers report.
 
         Pools, batch norm, ReLU and the auxiliary head, which is not run, are left out.
         """
-        from torch.utils.flop_counter import FlopCounterMode
-
-        twin = copy.deepcopy(self).to("meta").eval()
-        with FlopCounterMode(display=False) as counter:
-            twin(torch.empty(1, self.in_channels, image_size, image_size, device="meta"))
-        return int(counter.get_total_flops()) // 2  # a multiply-add is two operations there
+        total = self.classifier.weight.numel()
+        for conv, (height, width) in self.stem_sizes(image_size):
+            total += conv.weight.numel() * height * width
+        for plan, before, after in self.sizes(image_size):
+            # Bringing an input to this cell's width and size takes channels_in × channels at every pixel, either way.
+            total += sum(channels for channels, _ in plan.inputs) * plan.channels * math.prod(before)
+            for source, _, name in self.graphs[plan.row].edges:
+                layout = (*before, plan.stride) if source < self.space.inputs else (*after, 1)
+                total += 0 if isinstance(OPS[name], Pool) else OPS[name].madds(plan.channels, *layout)
+        return total
 
 
 def plan_cells(

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import nascore
 from nascore.errors import UserError
@@ -158,6 +159,14 @@ def test_the_auxiliary_head_is_not_counted(stem):
 )
 def test_multiply_adds_of_convolutions_and_classifier(name, stem, millions):
     assert network(name, stem).madds(224 if stem == "imagenet" else 32) // 10**6 == millions
+
+
+@pytest.mark.parametrize(("name", "stem"), [("SNAS_mild", "cifar"), ("AmoebaNet", "imagenet")])
+def test_multiply_adds_agree_with_an_independent_counter(name, stem):
+    child, size = network(name, stem).eval(), 224 if stem == "imagenet" else 32
+    with FlopCounterMode(display=False) as counter:  # a multiply-add is two operations there
+        child(torch.empty(1, 3, size, size, device="meta"))
+    assert counter.get_total_flops() == 2 * child.madds(size)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nascore.errors import UserError
 from nascore.ops import OPS
@@ -319,6 +320,9 @@ def test_multiply_adds_are_those_of_convolutions_and_classifier():
     preprocess = [(2 * 8 * 8) * 64, (8 * 8 + 16 * 8) * 16]
     edges = OPS["conv3"].madds(8, 8, 8) + OPS["conv1"].madds(8, 4, 4)
     assert child.madds(8) == 9 * 8 * 64 + sum(preprocess) + edges + 16 * 10
+    with FlopCounterMode(display=False) as counter:  # an independent count; a multiply-add is two operations there
+        child(torch.rand(1, 1, 8, 8))
+    assert counter.get_total_flops() == 2 * child.madds(8)
     assert next(child.parameters()).device.type == "cpu"
 
 
@@ -336,6 +340,10 @@ def test_multiply_adds_are_those_of_convolutions_and_classifier():
             r"gates: the shape is \(2, 5, 4\); this supernet's is \(2, 5, 5\)",
         ),
         (lambda: Child(TOY, {"normal": TOY.graph([])}, 4, 2, 5), "graphs: the cell 'reduce' is missing"),
+        (
+            lambda: Child(TOY, dict.fromkeys(TOY.cells, TOY.graph([], output=())), 4, 2, 5),
+            "graphs: 'normal' has no output; name the nodes to concatenate",
+        ),
         (lambda: Child(TOY, random_graphs(TOY, 0), 4, 2, 5, stem="cifr"), r"stem: 'cifr' is not one of .*'cifar'"),
         (lambda: Child.inherit(supernet(), random_graphs(DARTS, 0)), "graphs: 'normal' has other nodes"),
         (
