@@ -1,0 +1,43 @@
+"""Live views of architecture search: the cockpit, its panels, static pictures and self-contained pages.
+
+Nothing here imports torch. Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nasviz.host import cockpit, live
+    from nasviz.page import html
+    from nasviz.picture import picture
+    from nasviz.widgets import CellView, Cursor, Curves, KnobBar, Ribbons, Transport, View, compare, show
+
+__all__ = [
+    "CellView",
+    "Cursor",
+    "Curves",
+    "KnobBar",
+    "Ribbons",
+    "Transport",
+    "View",
+    "cockpit",
+    "compare",
+    "html",
+    "live",
+    "picture",
+    "show",
+]
+
+_HOME = {"cockpit": "nasviz.host", "live": "nasviz.host", "html": "nasviz.page", "picture": "nasviz.picture"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'nasviz' has no attribute {name!r}")
+    return getattr(import_module(_HOME.get(name, "nasviz.widgets")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
