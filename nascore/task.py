@@ -102,10 +102,10 @@ class Task:
         self.space = space
         self.seed = int(number("seed", seed, low=0, integer=True))
         self.epochs = int(number("epochs", epochs, low=1, integer=True))
-        union = len(images.rows["train"]) + len(images.rows["search"])
-        self.batch_size = int(number("batch_size", batch_size, low=2, high=len(images.rows["search"]), integer=True))
+        halves = len(images.rows["train"]), len(images.rows["search"])
+        self.batch_size = int(number("batch_size", batch_size, low=2, high=min(halves), integer=True))
         self.measure_every = int(number("measure_every", measure_every, low=1, integer=True))
-        self.steps = self.epochs * (union // self.batch_size)
+        self.steps = self.epochs * (sum(halves) // self.batch_size)
         try:
             self.device = torch.empty(0, device=device).device
         except (RuntimeError, AssertionError):  # which of them depends on how torch was built

@@ -114,7 +114,7 @@ def test_no_method_sees_the_test_images(case, monkeypatch):
     for name in ("batch", "images"):
         original = getattr(Task, name)
         monkeypatch.setattr(Task, name, lambda self, split, original=original: seen.add(split) or original(self, split))
-    task = make_task("digits", seed=0, epochs=2, measure_every=4)
+    task = make_task("digits", seed=0, epochs=1, measure_every=4)
     iterator, _ = begin(case, task)
     for step in iterator:
         if step.t % 8 == 0:
@@ -324,7 +324,7 @@ def test_random_draws_uniformly_and_keeps_the_better_child():
 
 
 def test_random_prefers_the_cheaper_child_under_a_strong_penalty():
-    task = make_task("digits", seed=0, epochs=2, measure_every=1)
+    task = make_task("digits", seed=0, epochs=1, measure_every=1)
     method = methods.get("random")
     knobs = Knobs(**method.knobs)
     knobs.set(lam=10)
