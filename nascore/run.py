@@ -219,7 +219,7 @@ class Run(Iterator[Step]):
         self._cpu_seconds = 0.0
         self._aside = 0.0  # processor time within the method's that was not the method's
         self.whole = 0  # steps done, where two half steps count as one
-        self._meta = {**provenance(), **(meta or {}), **_describe(method, self)}
+        self._meta = {**provenance(), "task": task.name, **(meta or {}), **_describe(method, self)}
         if checkpoint is not None:
             self._restore(*checkpoint)
         self._first = self.t
@@ -388,7 +388,6 @@ def _describe(method: Method, run: Run) -> dict[str, Any]:
         "options": run.options,
         "knobs": {name: asdict(knob) for name, knob in run.knobs.declared.items()},
         "script": {str(t): values for t, values in run.script.items()},
-        "task": task.name,
         "task_spec": task.spec(),
         "seed": task.seed,
         "epochs": task.epochs,

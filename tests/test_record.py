@@ -74,6 +74,7 @@ def any_script(draw):
 
 
 @hypothesis.given(any_steps(), any_script())
+@hypothesis.settings(max_examples=30)
 def test_any_steps_round_trip_through_file_memory_and_save(tmp_path_factory, steps, script):
     folder = tmp_path_factory.mktemp("any")
     script = {t: values for t, values in script.items() if t < len(steps)}
