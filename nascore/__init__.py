@@ -25,6 +25,7 @@ _HOME = {
     "make_task": "task",
     "Task": "task",
     "published": "published_cells",
+    "published_network": "published_cells",
     "Job": "jobs",
     "search": "jobs",
     "branch": "jobs",
