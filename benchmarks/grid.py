@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-LAMBDAS = (0.0, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0)
+LAMBDAS = (0.0, 0.05, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 5.0)
 CACHE = Path(__file__).parents[1] / "runs" / "grid.jsonl"
 
 
