@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except FloatingPointError as error:
         print(f"The search failed: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.OperationalError as error:  # e.g. the disk is full
+        print(f"The recording cannot be written: {error}.", file=sys.stderr)
         return 1
 
 

@@ -106,7 +106,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
 
 
 def _object(text: Any) -> dict[str, Any]:
@@ -177,8 +177,10 @@ class Writer:
         self._shapes: dict[str, list[int]] = {}
         self._lock = _lock(self.path, self.run)
         self._take_lock()
-        self._connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
+            self._connection = sqlite3.connect(
+                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA trusted_schema = OFF")
             self._journal("WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -301,10 +303,12 @@ class Writer:
             self.path.unlink()
 
     def close(self) -> None:
-        """Leave WAL mode, so that the file is one file again, and let go of the run."""
+        """Let go of the run, and leave WAL mode, so that the file is one file again, unless another run is live."""
         if self._lock.is_locked:
             if hasattr(self, "_connection"):
-                self._journal("DELETE")  # while another run of this file is live it stays in WAL mode
+                others = (lock.name.split(".")[-2] for lock in self.path.parent.glob(f"{self.path.name}.*.lock"))
+                if not any(_is_written(self.path, run) for run in others if run != self.run):
+                    self._journal("DELETE")
                 self._connection.close()
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()

@@ -286,8 +286,10 @@ class Run(Iterator[Step]):
             self._generator.close()  # type: ignore[attr-defined]
         finally:
             if self.writer is not None:
-                self.writer.status(status, error)
-                self.writer.close()
+                try:
+                    self.writer.status(status, error)
+                finally:
+                    self.writer.close()
 
     def _advance(self) -> Step:
         """One yield of the method, with the processor time it took."""

@@ -283,6 +283,26 @@ def test_a_run_whose_writer_died_counts_as_stopped(tmp_path):
     assert beside(path) == []
 
 
+@pytest.mark.parametrize("moment", [0.0, 0.003, 0.011, 0.029, 0.07, 0.15])
+def test_kill_9_at_any_moment_loses_at_most_the_step_in_flight(tmp_path, moment):
+    path = tmp_path / "run.sqlite"
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); from test_record import *\n"
+        f"writer = Writer({str(path)!r}, META); writer.status('running')\n"
+        "for step in simple_steps(10**6):\n"
+        "    if step.t % 30 == 0: writer.checkpoint(step.t, {}, bytes(100_000))\n"
+        "    writer.append(step); print(step.t, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, text=True) as child:
+        first = child.stdout.readline()
+        time.sleep(moment)
+        child.kill()
+        told = len((first + child.communicate()[0]).splitlines())
+    recording = Recording.open(path)
+    assert told <= len(recording) <= told + 1
+    same(recording, list(simple_steps(len(recording))))
+
+
 def test_withdraw_takes_the_run_back_and_an_empty_file_with_it(tmp_path):
     path = tmp_path / "run.sqlite"
     Writer(path, META).withdraw()

@@ -13,6 +13,7 @@ from walk import small, walk
 
 from nascore import methods
 from nascore.errors import UserError, choose, number
+from nascore.record import Recording
 from nascore.run import HALF_PHASES, Knob, Knobs, Run, Step, declare
 from nascore.task import make_task
 
@@ -112,6 +113,14 @@ def test_a_run_numbers_yields_and_adds_what_follows_from_probs():
         assert step.metrics["child_cost"] == pytest.approx((child * price).sum(), rel=1e-6)
         assert step.metrics["updates"] == step.t + 1
         assert all(type(value) in (int, float) for value in step.metrics.values())
+
+
+def test_a_run_can_be_kept_in_memory():
+    run = Run(walk, small(), script={2: {"lam": 0.7}})
+    recording = Recording.from_steps(itertools.islice(run, 4), run.meta, run.script)
+    assert recording.metric("lam").tolist() == [0.1, 0.1, 0.7, 0.7]
+    assert recording.column("probs").shape == (4, *run.task.space.shape)
+    assert recording.values(3)["lam"] == 0.7
 
 
 def test_steps_are_copies_that_later_steps_do_not_change():
