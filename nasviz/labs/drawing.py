@@ -1,6 +1,7 @@
 """Marks of a lesson's hand-drawn figures as SVG text: words, boxes, lines, dots, and the page they stand on.
 
-Attributes are written with ``_`` for ``-`` (``stroke_width=2``). Every picture is deterministic: places have one decimal.
+Attributes are written with ``_`` for ``-`` (``stroke_width=2``). Places have one decimal, so that a picture is always
+the same.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from textwrap import wrap
 
 from nasviz.charts import INK, Chart
 
-__all__ = ["PAPER", "WIDTH", "beside", "box", "dot", "line", "path", "picture", "text"]
+__all__ = ["PAPER", "WIDTH", "box", "dot", "line", "path", "picture", "row", "text"]
 
 WIDTH = 760  # of every page, in pixels
 PAPER = "#f7f8fa"
@@ -22,10 +23,16 @@ def _attributes(more: dict[str, object]) -> str:
     return "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
 
 
-def text(x: float, y: float, words: object, size: float = 11, colour: str = INK["ink"], **more: object) -> str:
-    """Words whose baseline starts at (x, y); ``text_anchor="middle"`` or ``"end"`` for other alignments."""
+def text(
+    x: float, y: float, words: object, size: float = 11, colour: str = INK["ink"], halo: str = "", **more: object
+) -> str:
+    """Words whose baseline starts at (x, y), outlined in the colour ``halo`` where they stand on marks.
+
+    ``text_anchor="middle"`` or ``"end"`` for other alignments.
+    """
     place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{colour}"'
-    return f"<text {place}{_attributes(more)}>{html.escape(str(words))}</text>"
+    outline = f' paint-order="stroke" stroke="{halo}" stroke-width="4"' if halo else ""
+    return f"<text {place}{outline}{_attributes(more)}>{html.escape(str(words))}</text>"
 
 
 def box(x: float, y: float, width: float, height: float, colour: str, **more: object) -> str:
@@ -50,13 +57,13 @@ def path(points: Iterable[tuple[float, float]], colour: str = INK["ink"], **more
     return f'<path d="M{steps}" fill="none" stroke="{colour}"{_attributes(more)}/>'
 
 
-def beside(*charts: str, gap: float = 8) -> tuple[str, float, float]:
+def row(*charts: str, gap: float = 8) -> tuple[str, float, float]:
     """SVG texts in a row, as one SVG group; also its width and height."""
     x, tallest, parts = 0.0, 0.0, []
     for chart in charts:
         found = re.match(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"', chart)
         if found is None:
-            raise ValueError("beside: every chart must be SVG text that says its width and height")
+            raise ValueError("row: every chart must be SVG text that says its width and height")
         width, height = map(float, found.groups())
         parts.append(chart.replace("<svg ", f'<svg x="{x:g}" ', 1))
         x, tallest = x + width + gap, max(tallest, height)
