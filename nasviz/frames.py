@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,30 @@ def derived(space: Space, probs: Array) -> NDArray[np.int64]:
     return np.asarray(masked.argmax(-1))
 
 
+def chosen(recording: Recording) -> NDArray[np.int64]:
+    """The op of every edge of the derived cells, ``[t, cell, edge]``.
+
+    It is the method's own choice in rows that give it (``Step.graphs``: the probs of random search stay uniform), and
+    the most probable op in the others.
+    """
+    space = space_of(recording)
+    ops = derived(space, recording.column("probs"))
+    own = _OWN.setdefault(recording, {})
+    for t in range(_SEEN.get(recording, 0), len(recording)):
+        graphs = recording[t].graphs
+        if graphs is not None:
+            own[t] = space.one_hot(graphs).argmax(-1)
+    _SEEN[recording] = len(recording)
+    for t, row in own.items():
+        ops[t] = row
+    return ops
+
+
+# Graphs are read from a row once: a live view asks for all rows again with every new one.
+_OWN: WeakKeyDictionary[Recording, dict[int, NDArray[np.int64]]] = WeakKeyDictionary()
+_SEEN: WeakKeyDictionary[Recording, int] = WeakKeyDictionary()
+
+
 def alive(space: Space, ops: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which edges of the derived cells carry anything, ``[t, cell, edge]``.
 
@@ -108,8 +133,11 @@ def certainty(space: Space, probs: Array) -> NDArray[np.float64]:
 
 
 def contribution(gates: Array, credit: Array) -> NDArray[np.float64]:
-    """Σ_k z_k · credit_k, ``[t, cell, edge]``: what an edge as it stands does for the loss, to first order."""
-    return np.asarray((gates.astype(float) * credit).sum(-1))
+    """Σ_k z_k · credit_k, ``[t, cell, edge]``: what an edge as it stands does for the loss, to first order.
+
+    A closed gate adds nothing, whether or not its credit was computed (methods that sample a path know only its own).
+    """
+    return np.where(gates == 0, 0.0, gates.astype(float) * credit).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -236,10 +264,11 @@ def notice(recording: Recording, t: int, living: NDArray[np.bool_] | None = None
     ``living`` is ``alive`` of the recording, where the caller has it already.
     """
     turned = [change for change in changes(recording) if change["t"] < t]
-    start = turned[-1]["t"] - 1 if turned else 0
-    if t <= start:
+    turn = turned[-1]["t"] if turned else 0
+    start = max(turn - 1, 0)  # the last row under the old value
+    if t == 0:
         return "The search starts: all strands are alike."
-    since = f"Since {turned[-1]['label']} at step {turned[-1]['t']}" if turned else "Since the start"
+    since = f"Since {turned[-1]['label']} at row {turn}" if turned else "Since the start"
     parts = []
     for metric, words in (("cost", "expected cost"), ("child_accuracy_recalibrated", "recalibrated child")):
         values = recording.metric(metric) if metric in recording.meta.get("metrics", {}) else np.full(t + 1, np.nan)
@@ -251,9 +280,9 @@ def notice(recording: Recording, t: int, living: NDArray[np.bool_] | None = None
     if "probs" in recording.columns:
         space = space_of(recording)
         if living is None:
-            living = alive(space, derived(space, recording.column("probs")[: t + 1]))
+            living = alive(space, chosen(recording))
         parts += _fates(space, living[start], living[t])
-    return f"{since} ({t - start} rows ago): {', '.join(parts)}." if parts else f"{since}: nothing was measured yet."
+    return f"{since} ({t - turn} rows ago): {', '.join(parts)}." if parts else f"{since}: nothing was measured yet."
 
 
 def _fates(space: Space, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> list[str]:
@@ -302,7 +331,7 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
     space = space_of(recording)
     n = len(recording)
     probs, gates, credit = (recording.column(name)[:n] for name in ("probs", "gates", "credit"))
-    ops = derived(space, probs)
+    ops = chosen(recording)
     living = alive(space, ops)
     new = slice(start, n)
     large = (probs[new], gates[new], credit[new], contribution(gates[new], credit[new]))
@@ -322,6 +351,7 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
             [t, prices(recording, t).ravel().round(8).tolist()]
             for t in [0, *(change["t"] for change in changes(recording))]
         ],
+        "penalties": [penalty(recording, t) for t in range(start, n)],
         "values": recording.values(),
         "halves": [phase in HALF_PHASES for phase in recording.phases[start:]],
     }

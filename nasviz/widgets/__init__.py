@@ -1,0 +1,277 @@
+"""Widgets: one anywidget, ``View``, made of panels, and the functions that show it.
+
+The browser holds the whole history, so scrubbing, pinning and hovering need no kernel. Python sends rows as they come
+(``View.append``) and hears commands (``View.on_command``); everything drawn is decided in ``nasviz.frames``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import anywidget
+import traitlets
+
+from nascore.record import Recording
+from nasviz import frames
+from nasviz.layout import edge_names
+from nasviz.picture import CREDIT_HEIGHT, PANELS, cell_markup, picture
+from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, colour, op_label
+
+__all__ = ["CellView", "Cursor", "Curves", "KnobBar", "Ribbons", "Shown", "Transport", "View", "compare", "show"]
+
+_PARTS = ("base", "cells", "curves", "ribbons", "transport", "knobs", "app")
+
+Handler = Callable[[str, dict[str, Any]], None]
+
+
+@cache
+def script(entry: str) -> str:
+    """The views' JavaScript as one module that ends with ``entry``: "widget" or "page"."""
+    folder = files("nasviz") / "widgets" / "js"
+    return "\n".join((folder / f"{part}.js").read_text("utf-8") for part in (*_PARTS, entry))
+
+
+@cache
+def style() -> str:
+    """The views' CSS."""
+    return (files("nasviz") / "widgets" / "js" / "style.css").read_text("utf-8")
+
+
+def static() -> bool:
+    """Whether only pictures may be shown: ``NASVIZ_STATIC=1``."""
+    return os.environ.get("NASVIZ_STATIC") == "1"
+
+
+def setup(recording: Recording, panels: Sequence[str], title: str = "") -> dict[str, Any]:
+    """What the browser needs before the first row: the cells' skeletons, names, colours and sizes.
+
+    Raises ``ValueError`` for an unknown panel.
+    """
+    for panel in panels:
+        if panel not in PANELS:
+            raise ValueError(f"panels: {panel!r} is not one of {', '.join(PANELS)}")
+    space = frames.space_of(recording)
+    meta = recording.meta
+    return {
+        "panels": list(panels),
+        "title": title or f"{str(meta.get('method', '')).upper()} on {meta.get('task', '')}",
+        "skeletons": [cell_markup(space, cell) for cell in range(len(space.cells))],
+        "cellNames": [frames.cell_name(name) for name in space.cells],
+        "edges": list(edge_names(space)),
+        "labels": [op_label(op) for op in space.ops],
+        "colours": [colour(op) for op in space.ops],
+        "width": STRAND_WIDTH,
+        "opacity": STRAND_OPACITY,
+        "creditHeight": CREDIT_HEIGHT,
+    }
+
+
+class Cursor(traitlets.HasTraits):
+    """A row and a pinned edge that several views share: give them the same cursor."""
+
+    t = traitlets.Int(-1, help="the row looked at; -1 follows the newest")
+    edge = traitlets.Unicode("", help='the pinned edge, such as "normal:3"')
+    _made = 0
+
+    def __init__(self, **values: Any):
+        super().__init__(**values)
+        Cursor._made += 1
+        self.id = f"cursor-{os.getpid()}-{Cursor._made}"
+
+
+class View(anywidget.AnyWidget):
+    """One or more panels over one recording, live or not."""
+
+    setup = traitlets.Dict().tag(sync=True)
+    t = traitlets.Int(-1).tag(sync=True)
+    edge = traitlets.Unicode("").tag(sync=True)
+    status = traitlets.Dict({"state": "replay"}).tag(sync=True)
+    live = traitlets.Bool(False).tag(sync=True)
+    cursor_id = traitlets.Unicode("").tag(sync=True)
+
+    panels: tuple[str, ...] = PANELS
+
+    def __init__(
+        self,
+        recording: Recording,
+        panels: Sequence[str] | None = None,
+        cursor: Cursor | None = None,
+        title: str = "",
+        **traits: Any,
+    ):
+        self._recording = recording
+        self._ghost: tuple[Recording | None, int] = (None, 0)
+        self._title = title
+        self._handlers: list[Handler] = []
+        self.panels = tuple(panels or type(self).panels)
+        super().__init__(
+            setup=setup(recording, self.panels, title),
+            cursor_id=cursor.id if cursor else "",
+            _esm=script("widget"),
+            _css=style(),
+            **traits,
+        )
+        if cursor is not None:
+            for name in ("t", "edge"):
+                traitlets.link((cursor, name), (self, name))
+        self.on_msg(self._heard)
+
+    def load(self, recording: Recording, **extra: Any) -> None:
+        """Show another recording; ``extra`` is added to ``setup`` (such as ``methods`` to choose from)."""
+        self._recording = recording
+        self._ghost = (None, 0)
+        with self.hold_sync():
+            self.setup = setup(recording, self.panels, self._title) | extra
+        self._send_all()
+
+    def append(self, recording: Recording, since: int) -> None:
+        """Add the rows of ``recording`` from ``since`` on."""
+        data, tables = frames.rows(recording, since)
+        self.send({"kind": "rows", "id": recording.id, "data": data}, tables)
+
+    def ghost(self, recording: Recording | None) -> None:
+        """Draw another run's curves pale behind this one's; None takes them away."""
+        if recording is None:
+            self._ghost = (None, 0)
+            self.send({"kind": "ghost"})
+            return
+        self._ghost = (recording, len(recording))
+        data, tables = frames.rows(recording)
+        self.send({"kind": "ghost", "head": frames.head(recording), "data": data}, tables)
+
+    def on_command(self, handler: Handler) -> None:
+        """Call ``handler(name, payload)`` for every command of the controls. What it raises is shown in the view."""
+        self._handlers.append(handler)
+
+    def _send_all(self) -> None:
+        message = {"kind": "head", "head": frames.head(self._recording)}
+        data, tables = frames.rows(self._recording)
+        self.send(message | {"data": data}, tables)
+        if self._ghost[0] is not None:
+            self.ghost(self._ghost[0])
+
+    def _heard(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
+        if content.get("kind") == "hello":
+            self._send_all()
+            return
+        for handler in self._handlers:
+            try:
+                handler(str(content.get("name")), dict(content.get("payload") or {}))
+            except Exception as error:  # an exception in a callback would only reach the log
+                self.status = {**self.status, "error": f"{type(error).__name__}: {error}"}
+
+
+class CellView(View):
+    """The cells alone."""
+
+    panels = ("cells",)
+
+
+class Curves(View):
+    """The curves alone."""
+
+    panels = ("curves", "notice")
+
+
+class Ribbons(View):
+    """Every edge over time, alone."""
+
+    panels = ("ribbons",)
+
+
+class Transport(View):
+    """The timeline alone."""
+
+    panels = ("transport",)
+
+
+class KnobBar(View):
+    """The knobs alone."""
+
+    panels = ("knobs",)
+
+
+class Shown:
+    """A live widget where there is a kernel, its picture where there is none."""
+
+    def __init__(self, draw: Callable[[], str], text: str, widget: Callable[[], Any]):
+        self._draw, self._text, self._widget = draw, text, widget
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        still = {"image/svg+xml": self._draw(), "text/plain": self._text}
+        if static():
+            return still
+        bundle = self._widget()._repr_mimebundle_(**options)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return {**still, **(data or {})}, metadata
+
+
+def caption(recording: Recording, t: int | None = None) -> str:
+    """One line of text for where not even a picture can be shown."""
+    row = len(recording) - 1 if t is None or t < 0 else t
+    return f"{recording.meta.get('method')} on {recording.meta.get('task')}, row {row}: {frames.notice(recording, row)}"
+
+
+def show(
+    recording: Recording | str,
+    panels: Sequence[str] = ("transport", "cells", "curves", "ribbons", "notice"),
+    t: int | None = None,
+    cursor: Cursor | None = None,
+) -> Shown:
+    """The chosen panels of a recording (or of a shipped one, by name), at row ``t`` or the last one."""
+    found = Recording.open(recording) if isinstance(recording, str) else recording
+    setup(found, panels)  # a wrong panel is told now, not when the cell is displayed
+
+    def widget() -> View:
+        return View(found, panels, cursor, t=-1 if t is None else t)
+
+    return Shown(lambda: picture(found, t, panels), caption(found, t), widget)
+
+
+def compare(
+    a: Recording | str, b: Recording | str, panels: Sequence[str] = ("transport", "cells", "curves", "ribbons")
+) -> Shown:
+    """Two runs side by side with one cursor."""
+    pair = [Recording.open(run) if isinstance(run, str) else run for run in (a, b)]
+    for run in pair:
+        setup(run, panels)
+
+    def widget() -> Any:
+        import ipywidgets as widgets
+
+        cursor = Cursor()
+        views = [
+            View(run, panels, cursor, title=_difference(run, pair), layout={"flex": "1 1 0", "min_width": "0"})
+            for run in pair
+        ]
+        return widgets.HBox(views, layout={"width": "100%"})
+
+    return Shown(lambda: _side_by_side([picture(run, None, panels, width=720) for run in pair]), _both(pair), widget)
+
+
+def _difference(run: Recording, pair: Sequence[Recording]) -> str:
+    """A title that says in which knobs this run differs from the other."""
+    ours, other = run.values(0), next(r for r in pair if r is not run).values(0) if pair[0] is not pair[1] else {}
+    differing = [f"{frames.symbol(run, name)} {value:.3g}" for name, value in ours.items() if other.get(name) != value]
+    return ", ".join([str(run.meta.get("method", "")).upper(), *differing[:3]])
+
+
+def _both(pair: Sequence[Recording]) -> str:
+    return "\n".join(caption(run) for run in pair)
+
+
+def _side_by_side(pictures: Sequence[str]) -> str:
+    """SVG pictures in a row as one."""
+    width, height, parts = 0.0, 0.0, []
+    for text in pictures:
+        size = text.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
+        parts.append(text.replace("<svg ", f'<svg x="{width:g}" ', 1))
+        width, height = width + float(size[0]) + 8, max(height, float(size[1]))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width - 8:g} {height:g}" width="{width - 8:g}" '
+        f'height="{height:g}">{"".join(parts)}</svg>'
+    )
