@@ -18,7 +18,7 @@ import traitlets
 from nascore.record import Recording
 from nasviz import frames
 from nasviz.layout import edge_names
-from nasviz.picture import CREDIT_HEIGHT, PANELS, cell_markup, picture
+from nasviz.svg import CREDIT_HEIGHT, PANELS, cell_markup, picture
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, colour, op_label
 
 __all__ = ["CellView", "Cursor", "Curves", "KnobBar", "Ribbons", "Shown", "Transport", "View", "compare", "show"]

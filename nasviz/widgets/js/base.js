@@ -46,6 +46,7 @@ class Rows {
     this.metrics = {};
     this.notes = [];
     this.halves = [];
+    this.penalties = [];
     this.changes = [];
     this.events = [];
     this.prices = [];
@@ -84,9 +85,10 @@ class Rows {
       column.length = start;
       column.push(...values);
     }
-    this.notes.length = this.halves.length = start;
-    this.notes.push(...data.notes);
-    this.halves.push(...data.halves);
+    for (const name of ["notes", "halves", "penalties"]) {
+      this[name].length = start;
+      this[name].push(...data[name]);
+    }
     for (const name of ["total", "changes", "events", "prices", "values"]) this[name] = data[name];
     this.length = start + rows;
     const sizes = this.tables.share.subarray(start * this.width.share, this.length * this.width.share);
@@ -119,7 +121,7 @@ class Rows {
   }
 
   penalty(t) {
-    return this.latest("lam_effective", t) ?? this.values.lam ?? 0;
+    return this.penalties[t] ?? 0;
   }
 
   steps(t) {
