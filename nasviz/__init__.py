@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasviz.host import cockpit, live
     from nasviz.page import html
-    from nasviz.picture import picture
+    from nasviz.svg import picture
     from nasviz.widgets import CellView, Cursor, Curves, KnobBar, Ribbons, Transport, View, compare, show
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "show",
 ]
 
-_HOME = {"cockpit": "nasviz.host", "live": "nasviz.host", "html": "nasviz.page", "picture": "nasviz.picture"}
+_HOME = {"cockpit": "nasviz.host", "live": "nasviz.host", "html": "nasviz.page", "picture": "nasviz.svg"}
 
 
 def __getattr__(name: str) -> Any:

@@ -137,7 +137,8 @@ def contribution(gates: Array, credit: Array) -> NDArray[np.float64]:
 
     A closed gate adds nothing, whether or not its credit was computed (methods that sample a path know only its own).
     """
-    return np.where(gates == 0, 0.0, gates.astype(float) * credit).sum(-1)
+    parts: NDArray[np.float64] = np.where(gates == 0, 0.0, gates.astype(float) * credit)
+    return np.asarray(parts.sum(-1))
 
 
 @dataclass(frozen=True)
