@@ -1,0 +1,61 @@
+"""Make the shipped recordings: ``python tools/recordings.py`` makes all, ``… NAME NAME`` some.
+
+Each is one search on digits with seed 0. The penalties come from ``nascore/presets.json``, which
+``benchmarks/presets.py`` measures. A recording's own ``meta["command"]`` says how it was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nascore
+from nascore.errors import choose
+from nascore.jobs import Job, execute
+
+FOLDER = Path(nascore.__file__).parent / "recordings"
+
+
+def preset(name: str) -> dict[str, float]:
+    """The knobs of a measured penalty preset."""
+    found: dict[str, float] = nascore.presets("digits", "snas")[name]["knobs"]
+    return found
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    """Name → what differs from the defaults."""
+    return {
+        "digits-snas": {"method": "snas"},
+        "digits-snas-mild": {"method": "snas", "knobs": preset("mild")},
+        "digits-snas-moderate": {"method": "snas", "knobs": preset("moderate")},
+        "digits-snas-aggressive": {"method": "snas", "knobs": preset("aggressive")},
+        # What the cockpit opens on: the penalty is turned up at row 200, as if somebody had dragged it.
+        "digits-snas-dragged": {"method": "snas", "script": {200: preset("moderate")}},
+        "digits-snas-budget": {"method": "snas", "knobs": {"budget": 0.4}},
+        "digits-darts": {"method": "darts"},
+        "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
+        "digits-random": {"method": "random"},
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(jobs())} (default: all)")
+    names = parser.parse_args().names or list(jobs())
+    for name in names:
+        choose("NAME", name, jobs())
+    FOLDER.mkdir(exist_ok=True)
+    for name in names:
+        sys.argv = ["tools/recordings.py", name]  # what meta["command"] keeps
+        with tempfile.TemporaryDirectory() as folder:
+            recording = execute(Job(**jobs()[name], record=Path(folder) / "run.sqlite"), progress=True)
+            path = recording.save(FOLDER / f"{name}.sqlite", overwrite=True)
+        print(f"{path.name}: {len(recording)} rows, {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
