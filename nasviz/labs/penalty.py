@@ -130,12 +130,12 @@ def estimators_chart(tau: float, draws: int = 20_000) -> Any:
 
     from nascore import gates, resource
 
-    alpha = torch.tensor([0.5, -0.3, 1.0, 0.0])
-    cost = torch.tensor([0.0, 1.0, 2.0, 4.0])
-    noise = gates.gumbel(alpha.expand(draws, -1), torch.Generator().manual_seed(0))
-    z = gates.concrete(alpha.expand(draws, -1), tau, noise)
+    alpha = torch.tensor([0.5, -0.3, 1.0, 0.0]).expand(draws, -1)
+    cost = torch.tensor([0.0, 1.0, 2.0, 4.0]).expand(draws, -1)
+    noise = gates.gumbel(alpha, torch.Generator().manual_seed(0))
+    z = gates.concrete(alpha, tau, noise)
     found = {
-        "expectation, eq. (8)": resource.exact(alpha.softmax(-1), cost).expand(2, -1),
+        "expectation, eq. (8)": resource.exact(alpha.softmax(-1), cost),
         "pathwise": resource.pathwise(z, cost, tau),
         "score": resource.score(noise, z, cost),
     }
@@ -145,7 +145,7 @@ def estimators_chart(tau: float, draws: int = 20_000) -> Any:
         "∂E[C] / ∂α",
         yaxis={"title": {"text": "∂E[C] / ∂α"}, "range": [-2.5, 2.5]},
     )
-    names = [f"op {k}" for k in range(len(cost))]
+    names = [f"op {k}" for k in range(cost.shape[-1])]
     for shade, (name, gradient) in zip((INK["ink"], INK["soft"], INK["line"]), found.items(), strict=True):
         spread = {"type": "data", "array": gradient.std(0).tolist(), "color": INK["focus"]}
         bar = go.Bar(x=names, y=gradient.mean(0).tolist(), name=name, marker={"color": shade}, error_y=spread)
