@@ -20,7 +20,7 @@ import numpy as np
 
 from nascore.errors import UserError, choose, near, number
 from nascore.record import Recording, Writer, runs
-from nascore.run import HALF_PHASES, Knobs, Method, Run, Script, provenance
+from nascore.run import HALF_PHASES, Knob, Knobs, Method, Run, Script, provenance, tell
 
 if TYPE_CHECKING:
     from nascore.task import Task
@@ -88,7 +88,10 @@ class Job:
         if self.branch is not None:
             return self._register_branch()
         if self.record is None:
-            Path("runs").mkdir(exist_ok=True)
+            try:
+                Path("runs").mkdir(exist_ok=True)
+            except OSError as error:
+                raise UserError(f"record: the folder 'runs' cannot be made ({error}); name a file.") from error
             now = f"{dt.datetime.now():%Y%m%d-%H%M%S}"
             self.record = Path("runs", f"{now}-{_name(self.method)}-{_name(self.task)}-{self.seed}.sqlite")
         return self._enter(
@@ -111,11 +114,11 @@ class Job:
         """
         run = self.register()
         assert self.record is not None
-        writer = Writer(self.record, run=run)
         recording = Recording.open(self.record, run)
+        if recording.status == "finished":
+            raise UserError(f"resume: run {run} in {str(self.record)!r} is finished; branch from it instead.")
+        writer = Writer(self.record, run=run)
         try:
-            if recording.status == "finished":
-                raise UserError(f"resume: run {run} in {str(self.record)!r} is finished; branch from it instead.")
             method = self._method()
             task, knobs, script, options = self._build(method, recording.meta)
             # What ran is in the log; what was still to come is in the plan.
@@ -136,8 +139,10 @@ class Job:
             if isinstance(error, UserError) and recording.status == "starting":  # it never ran
                 writer.withdraw()
                 self.run = None
-            else:
-                writer.close()
+                raise
+            if not isinstance(error, UserError) and isinstance(error, Exception):
+                writer.status("failed", tell(error))
+            writer.close()
             raise
 
     # -- how
@@ -186,7 +191,7 @@ class Job:
             if (
                 plain
                 and self.epochs in (None, meta["epochs"])
-                and given.items() <= (defaults | _settings(meta)).items()
+                and given.items() <= (defaults | _settings(meta, self.task)).items()
             ):
                 self._take_over(meta)
                 return info.path, info.id
@@ -199,7 +204,7 @@ class Job:
         if not callable(self.task):
             self.task = meta["task"]
         self.seed, self.epochs = meta["seed"], meta["epochs"]
-        self.knobs, self.options = _settings(meta), {}
+        self.knobs, self.options = _settings(meta, self.task), {}
         self.script = {int(t): values for t, values in meta.get("script", {}).items()}
 
     def _register_branch(self) -> str:
@@ -231,7 +236,9 @@ class Job:
 
     def _build(self, method: Method, meta: Mapping[str, Any]) -> tuple[Task, Knobs, Script, dict[str, Any]]:
         """The task and, from the mixed settings, what is whose."""
-        knobs = Knobs(**getattr(method, "knobs", {}))
+        # A recorded run goes on with the defaults and bounds it had.
+        recorded = {name: Knob(**knob) for name, knob in meta.get("knobs", {}).items()}
+        knobs = Knobs(**{**getattr(method, "knobs", {}), **recorded})
         declared = getattr(method, "options", {})
         first: dict[str, float] = {}
         options: dict[str, Any] = {}
@@ -267,11 +274,11 @@ def _name(thing: Any) -> str:
     return thing if isinstance(thing, str) else str(getattr(thing, "__name__", type(thing).__name__))
 
 
-def _settings(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The knobs and options a recorded run was started with."""
+def _settings(meta: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    """The knobs and options a recorded run was started with, for a `task` by name or made by a function."""
     if "settings" in meta:
         return dict(meta["settings"])
-    spec = meta.get("task_spec", {})
+    spec = {} if callable(task) else meta.get("task_spec", {})
     return {**meta.get("options", {}), **{name: spec[name] for name in TASK_OPTIONS if name in spec}}
 
 
@@ -424,10 +431,10 @@ def branch_jobs(
     if recording.checkpoint(t) is None:
         control = Job(
             *arguments,
-            knobs=_settings(meta),
+            knobs=_settings(meta, task),
             script=recording.script(),
             record=record,
-            meta={"control_of": recording.id, "prices": meta.get("prices", {})},
+            meta={"control_of": recording.id} | {name: meta[name] for name in ("knobs", "prices") if name in meta},
         )
         yield control
         assert control.record is not None

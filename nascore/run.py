@@ -253,8 +253,7 @@ class Run(Iterator[Step]):
             self._end("finished")
             raise
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            self._end("failed", f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})")
+            self._end("failed", tell(error))
             raise
         except BaseException:  # the user's Ctrl-C
             self._end("stopped")
@@ -366,6 +365,12 @@ class Run(Iterator[Step]):
         for start, values in self.script.items():
             if start < t:
                 self.knobs.apply(values)
+
+
+def tell(error: Exception) -> str:
+    """`error` in one line, with the place it comes from."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
 
 
 def provenance() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nascore import methods
 from nascore.errors import UserError
 from nascore.jobs import Job, branch_jobs, execute
 from nascore.record import COLUMNS, Recording, runs
-from nascore.run import Knob, declare
+from nascore.run import Knob, Knobs, Run, declare
 
 # Every method, and every phase of those that yield more than once a step.
 KINDS = {
@@ -167,6 +167,29 @@ def test_a_failed_run_keeps_its_rows_and_tells_its_error(tmp_path):
     recording = Recording.open(path)
     assert (recording.status, len(recording)) == ("failed", 5)
     assert recording.error.startswith("RuntimeError: the walk fell (walk.py, line ")
+
+
+def test_a_run_that_cannot_begin_has_failed(tmp_path):
+    def broken(seed, epochs):
+        raise OSError("no such data")
+
+    with pytest.raises(OSError, match="no such data"):
+        execute(Job(walk, broken, record=tmp_path / "run.sqlite"))
+    recording = Recording.open(tmp_path / "run.sqlite")
+    assert recording.status == "failed"
+    assert recording.error.startswith("OSError: no such data (test_resume.py, line ")
+
+
+def test_a_run_goes_on_with_the_knobs_it_was_given(tmp_path):
+    path = tmp_path / "run.sqlite"
+    own = Knobs(**{**walk.knobs, "lam": Knob(20.0, 0, 50, "penalty")})
+    whole = list(Run(walk, small(1), own))
+    own = Knobs(**{**walk.knobs, "lam": Knob(20.0, 0, 50, "penalty")})
+    with Run(walk, small(1), own, record=path) as run:
+        list(itertools.islice(run, 3))
+    again = execute(Job(walk, small, 1, record=path, resume=run.writer.run))
+    assert again.metric("total").tolist() == [step.metrics["total"] for step in whole]
+    assert again.metric("loss").tolist() == [step.metrics["loss"] for step in whole]
 
 
 def test_measured_latency_is_kept_and_used_again(tmp_path):
