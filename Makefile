@@ -30,7 +30,7 @@ lint: setup ## check style and types
 	$(IN_VENV) mypy
 
 unit: setup ## run the tests that need no browser
-	$(IN_VENV) pytest -m "not browser"
+	$(IN_VENV) pytest -m "not browser" -n 2 --dist worksteal
 
 nbval: setup ## run every notebook and compare what it prints and draws with what is stored
 	$(IN_VENV) NASVIZ_STATIC=1 pytest --nbval --nbval-current-env notebooks
