@@ -114,6 +114,14 @@ def test_without_record_a_search_goes_to_runs_and_resume_finds_it(capsys, tmp_pa
     assert len(runs()) == 1
 
 
+def test_html_writes_a_page(capsys, tmp_path):
+    assert main(["search", "random", *QUICK, "--record", "run.sqlite", "--html", "run.html"]) == 0
+    assert capsys.readouterr().out.endswith("page run.html\n")
+    page = (tmp_path / "run.html").read_text("utf-8")
+    assert "<svg" in page
+    assert "child_accuracy" in page
+
+
 def test_help_lists_every_knob_and_option(capsys):
     assert main([]) == 0
     assert main(["search", "--help"]) == 0

@@ -297,6 +297,23 @@ def test_a_branch_of_a_branch_may_start_before_it(source):
     assert len(early) == len(source)
 
 
+def test_a_live_run_can_be_branched_and_goes_on_undisturbed(tmp_path):
+    path = tmp_path / "run.sqlite"
+    whole = execute(job(walk, {}, tmp_path / "whole.sqlite"))
+    with job(walk, {}, path).open() as run:
+        list(itertools.islice(run, 9))
+        live = Recording.open(path)
+        began = time.monotonic()
+        (planned,) = branch_jobs(live, 6, {"lam": 9.0}, method=walk, task=small)
+        planned.register()
+        assert time.monotonic() - began < 0.9  # it does not wait for the file to be left
+        branch = execute(planned)
+        list(run)
+    assert rows(branch)[:6] == rows(whole)[:6]
+    assert rows(Recording.open(path, live.id)) == rows(whole)
+    assert [file.name for file in path.parent.glob("run.sqlite*")] == ["run.sqlite"]
+
+
 def test_a_killed_branch_is_resumed(source):
     (planned,) = branch_jobs(source, 6, {"lam": 9.0}, method=walk, task=small)
     with planned.open() as run:
