@@ -16,7 +16,7 @@ from nascore import credit, gates
 from nascore.record import Recording
 from nascore.run import Step
 from nascore.space import TOY
-from nasviz.labs import sampling
+from nasviz.labs import drawing, sampling
 
 OPS = ("skip", "conv3", "avg3")
 ALPHA = torch.tensor([0.5, -0.3, 1.0], dtype=torch.float64)
@@ -292,3 +292,21 @@ def test_mix_or_draw_says_what_is_kept():
     z = ((ALPHA + DRAWS[0]) / 0.05).softmax(-1)
     assert f"keeps {float(P.max()):.0%}" in svg
     assert f"keeps {float(z.max()):.0%}" in svg
+
+
+def test_a_page_has_room_for_its_caption():
+    words = "one two three four five six seven eight nine ten " * 8
+    short, long = (ET.fromstring(drawing.picture("t", caption, 100).svg()) for caption in ("one", words))
+    assert float(long.get("height")) > float(short.get("height"))
+    for page in (short, long):
+        last = max(float(text.get("y")) for text in page.iter() if text.tag.endswith("text"))
+        assert last < float(page.get("height"))
+
+
+def test_charts_in_a_row_do_not_overlap():
+    one = '<svg xmlns="x" width="100" height="50"></svg>'
+    body, width, height = drawing.row(one, one, one, gap=10)
+    assert re.findall(r'<svg x="(\d+)"', body) == ["0", "110", "220"]
+    assert (width, height) == (320, 50)
+    with pytest.raises(ValueError, match="width and height"):
+        drawing.row("<svg></svg>")

@@ -77,7 +77,8 @@ def picture(title: str, caption: str, height: float, *body: str) -> Chart:
     full = height + 54 + 16 * len(lines)
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {full:g}" width="{WIDTH}" height="{full:g}" '
-        f'role="img" aria-label="{html.escape(title)}" font-family="system-ui,DejaVu Sans,sans-serif">'
+        f'style="max-width:100%;height:auto" role="img" aria-label="{html.escape(title)}" '
+        f'font-family="system-ui,DejaVu Sans,sans-serif">'
         f'<rect width="100%" height="100%" rx="10" fill="{PAPER}"/>{text(16, 24, title, 13, font_weight=600)}'
         f'<g transform="translate(0 36)">{"".join(body)}</g>{words}</svg>'
     )

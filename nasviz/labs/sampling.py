@@ -23,7 +23,7 @@ from nascore import gates
 from nascore.record import Recording
 from nascore.space import Space
 from nasviz.charts import INK, Chart, figure, svg_chart
-from nasviz.labs.drawing import PAPER, WIDTH, box, dot, line, picture, row, text
+from nasviz.labs.drawing import WIDTH, box, dot, line, picture, row, text
 from nasviz.labs.penalty import edge_names
 from nasviz.theme import colour, op_label
 
@@ -60,13 +60,13 @@ def mix_or_draw(alpha: Float[Tensor, " op"], ops: Sequence[str], g: Float[Tensor
     body = [
         *_bundle(0, "DARTS: a blend, always the same", ops, p),
         *_bundle(WIDTH / 2, f"SNAS: a draw, at temperature {tau:g}", ops, z),
-        line(WIDTH / 2, 4, WIDTH / 2, 216),
+        line(WIDTH / 2, 4, WIDTH / 2, 222),
     ]
     return picture(
         "One edge, three operations, two ways to set the gates",
         "A strand is an operation, its width the gate. The blend never commits to one operation; a draw at a low "
         "temperature nearly does. Pull the temperature down, and draw again a few times.",
-        216,
+        222,
         *body,
     )
 
@@ -81,16 +81,9 @@ def _bundle(left: float, title: str, ops: Sequence[str], z: Sequence[float]) -> 
             f'<path d="{curve}" fill="none" stroke="{colour(op)}" stroke-width="{1 + 25 * gate:.1f}" '
             f'stroke-opacity="{0.35 + 0.6 * gate:.2f}"/>'
         )
-        parts.append(
-            text(
-                left + WIDTH / 4,
-                y + bend * 0.75 + 4,
-                f"{op_label(op)} {gate:.2f}",
-                11.5,
-                halo=PAPER,
-                text_anchor="middle",
-            )
-        )
+        middle, half = y + 0.75 * bend, 0.5 + 12.5 * gate
+        at = middle + half + 14 if bend > 0 else middle - half - 5  # below the lower strands, above the others
+        parts.append(text(left + WIDTH / 4, at, f"{op_label(op)} {gate:.2f}", 11.5, text_anchor="middle"))
     for x, name in ((x1, "i"), (x2, "j")):
         parts.append(box(x - 16, y - 14, 32, 28, INK["panel"], rx=8, stroke=INK["soft"]))
         parts.append(text(x, y + 4, name, 12, text_anchor="middle", font_style="italic"))
@@ -98,7 +91,7 @@ def _bundle(left: float, title: str, ops: Sequence[str], z: Sequence[float]) -> 
     parts.append(
         text(
             left + WIDTH / 4,
-            204,
+            210,
             f"the strongest operation alone keeps {kept:.0%} of the weight",
             11.5,
             INK["soft"],
@@ -168,6 +161,10 @@ def _number(value: float, form: str = "g") -> str:
     return f"{value:{form}}".replace("-", "−")
 
 
+def _count(n: int) -> str:
+    return f"{n:,}".replace(",", " ")
+
+
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
@@ -198,10 +195,10 @@ def simplex(alpha: Float[Tensor, " op"], ops: Sequence[str], g: Float[Tensor, "d
         body.append(text(at + (12 if right else -12), y + 5, name, 13, halo=INK["panel"], text_anchor=anchor))
     body += _mean_against_p(ops, p, mean)
     return picture(
-        f"{len(z):,} draws of one edge at temperature τ = {tau:g}".replace(",", " "),
+        f"{_count(len(z))} draws of one edge at temperature τ = {tau:g}",
         "A dot is a draw of the gates, coloured by its largest gate; a corner is one operation alone. Moving τ slides "
         "the dots to and from the corners but never changes a colour. The ring is p, the black dot the mean of all "
-        "draws; 400 of them are drawn.",
+        "draws; 400 of them are shown.",
         346,
         *body,
     )
@@ -459,7 +456,7 @@ def credit_bars(estimates: Mapping[str, tuple[Tensor, Tensor]], ops: Sequence[st
                 ]
             body.append(text(x + 25, 234, op_label(op), 10.5, INK["soft"], text_anchor="middle"))
     return picture(
-        f"The gradient and its credit form, {draws:,} draws each".replace(",", " "),
+        f"The gradient and its credit form, {_count(draws)} draws each",
         "Filled: the gradient of the logits, eq. (4). Outlined: the paper's score × frozen credit. Whiskers: ± 2 "
         "standard errors. Equal bars mean that the two agree; each panel has its own scale.",
         240,
@@ -536,13 +533,15 @@ def journey(recordings: Mapping[str, Recording]) -> Chart:
     accuracies, entropies = [], []
     for name, recording in recordings.items():
         updates, most = recording.metric("updates"), np.log(len(Space.from_json(recording.meta["space"]).ops))
-        fig = figure(name, "", "accuracy", width=width, height=224, yaxis={"range": [0, 1]})
+        axis = {"title": {"text": "accuracy"}, "range": [0, 1]}
+        fig = figure(name, width=width, height=224, yaxis=axis)
         for metric, dash in _STYLES.items():
             values = recording.metric(metric)
             seen = np.isfinite(values)
             fig.add_scatter(x=updates[seen], y=values[seen], mode="lines", line={"color": INK["ink"], "dash": dash})
         accuracies.append(svg_chart(fig))
-        fig = figure("", "weight updates", "entropy (nats)", width=width, height=184, yaxis={"range": [0, 1.1 * most]})
+        axis = {"title": {"text": "entropy (nats)"}, "range": [0, 1.1 * float(most)]}
+        fig = figure("", "weight updates", width=width, height=184, yaxis=axis)
         fig.add_scatter(x=updates, y=recording.metric("entropy"), mode="lines", line={"color": INK["ink"]})
         fig.add_scatter(x=updates[[0, -1]], y=[most, most], mode="lines", line={"color": INK["soft"], "width": 1})
         fig.add_scatter(x=[updates[-1] / 2], y=[most], mode="text", text=["all operations alike"])
