@@ -26,7 +26,7 @@ function initialize({ model }) {
   });
   model.on("msg:custom", (message, buffers) => {
     if (message.kind === "head") {
-      store.wishes = {};
+      store.wishes = { ...model.get("setup").wishes };
       store.load(message.head);
       if (message.data) store.rows.append(message.data, buffers);
     } else if (message.kind === "rows" && store.rows) {
