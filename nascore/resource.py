@@ -20,11 +20,22 @@ from torch import Tensor
 
 from nascore.credit import concrete_score
 from nascore.ops import OPS
+from nascore.run import Knob
 from nascore.space import Space
 from nascore.supernet import Supernet
 
 RESOURCES = ("parameters", "madds", "memory", "latency")
-DEFAULT = {"w_parameters": 1 / 3, "w_madds": 1 / 3, "w_memory": 1 / 3, "w_latency": 0.0}
+
+# The knobs of every method that prices what it finds: how much each resource counts.
+KNOBS = {
+    "w_parameters": Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
+    "w_madds": Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
+    "w_memory": Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
+    "w_latency": Knob(
+        0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."
+    ),
+}
+DEFAULT = {name: knob.value for name, knob in KNOBS.items()}
 
 
 class Resource:

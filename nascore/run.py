@@ -151,7 +151,7 @@ class Step:
     parent: int | None = None
 
 
-def declare(own_rule: str = "argmax", **knobs: Knob) -> Callable[[_M], _M]:
+def declare(own_rule: str = "argmax", /, **knobs: Knob) -> Callable[[_M], _M]:
     """Decorate a method with its knobs and the rule its paper derives a child with.
 
     Sets `method.knobs` (name → `Knob`), `method.own_rule`, and `method.options`: its keyword-only arguments with their

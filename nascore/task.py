@@ -25,9 +25,13 @@ from nascore import data, evaluate, gates
 from nascore.errors import UserError, choose, number
 from nascore.graph import CellGraph
 from nascore.resource import Resource
-from nascore.run import Knobs, Metric, Step
+from nascore.run import Knob, Knobs, Metric, Step
 from nascore.space import SPACES, Space
 from nascore.supernet import Supernet
+
+# What Optimisers reads; a method declares those it uses.
+WEIGHT_LR = Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning")
+ARCHITECTURE_LR = Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning")
 
 SPLITS = ("train", "search", "train+search", "valid", "test")
 
@@ -338,7 +342,8 @@ class Optimisers:
 
     def __init__(self, task: Task, weights: nn.Module | None, architecture: Tensor | None, knobs: Knobs | None):
         self._task = task
-        self._knobs: Any = SimpleNamespace(weight_lr=0.1, architecture_lr=0.02) if knobs is None else knobs
+        defaults = SimpleNamespace(weight_lr=WEIGHT_LR.value, architecture_lr=ARCHITECTURE_LR.value)
+        self._knobs: Any = defaults if knobs is None else knobs
         self._parameters: list[Tensor] = [] if weights is None else list(weights.parameters())
         self._alpha = [] if architecture is None else [architecture]
         self._sgd = torch.optim.SGD(self._parameters, lr=0.1, momentum=0.9, foreach=True) if self._parameters else None

@@ -93,7 +93,7 @@ def test_declare_tells_what_the_outside_may_know():
     assert walk.knobs["lam"].label == "penalty λ"
     assert walk.options == {"stride": 0.5, "fail_at": -1, "halves": False}
     assert walk.own_rule == "argmax"
-    assert declare(own_rule="top2")(lambda task, knobs: iter(())).own_rule == "top2"
+    assert declare("top2")(lambda task, knobs: iter(())).own_rule == "top2"
 
 
 # ------------------------------------------------------------------------------------------------- run

@@ -13,23 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, get_args
 
-from nascore import credit, gates
+from nascore import credit, gates, resource
 from nascore.errors import choose
 from nascore.run import Knob, Knobs, Step, declare
-from nascore.task import Task
+from nascore.task import ARCHITECTURE_LR, WEIGHT_LR, Task
 
 Level = Literal["bi", "single"]
 
 
 @declare(
-    own_rule="top2",
+    "top2",
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the mixture's cost, in nats per unit of cost."),
-    w_parameters=Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
-    w_madds=Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
-    w_memory=Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
-    w_latency=Knob(0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."),
-    weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
-    architecture_lr=Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning"),
+    **resource.KNOBS,
+    weight_lr=WEIGHT_LR,
+    architecture_lr=ARCHITECTURE_LR,
 )
 def darts(task: Task, knobs: Knobs, *, level: Level = "bi") -> Iterator[Step]:
     """Differentiable architecture search: gates are softmax(α), every operation always runs.

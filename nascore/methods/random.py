@@ -7,18 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from nascore import gates
+from nascore import gates, resource
 from nascore.run import Knob, Knobs, Step, declare
-from nascore.task import Task
+from nascore.task import WEIGHT_LR, Task
 
 
 @declare(
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Weight of a child's cost when the best child is chosen."),
-    w_parameters=Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
-    w_madds=Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
-    w_memory=Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
-    w_latency=Knob(0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."),
-    weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
+    **resource.KNOBS,
+    weight_lr=WEIGHT_LR,
 )
 def random(task: Task, knobs: Knobs) -> Iterator[Step]:
     """Train the shared weights on uniformly drawn children; keep the best child seen on ``valid``.

@@ -24,7 +24,7 @@ from torch import Tensor
 from nascore import credit, gates, resource
 from nascore.errors import choose
 from nascore.run import Knob, Knobs, Step, declare
-from nascore.task import Task
+from nascore.task import ARCHITECTURE_LR, WEIGHT_LR, Task
 
 Estimator = Literal["pathwise", "score", "expectation"]
 DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it by this times the excess cost
@@ -34,16 +34,13 @@ DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it 
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the expected cost, in nats per unit of cost."),
     budget=Knob(1, 0, 1, "budget", help="Cost that λ is driven to meet by dual ascent; 1 is off."),
     half_steps=Knob(0, 0, 1, "pause between phases", toggle=True, help="Also stop after the credit is known."),
-    w_parameters=Knob(1 / 3, 0, 1, "weight of parameters", group="resources"),
-    w_madds=Knob(1 / 3, 0, 1, "weight of multiply-adds", group="resources"),
-    w_memory=Knob(1 / 3, 0, 1, "weight of memory access", group="resources"),
-    w_latency=Knob(0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."),
+    **resource.KNOBS,
     schedule=Knob(1, 0, 1, "anneal the temperature", toggle=True, group="temperature"),
     tau=Knob(1, 0.03, 5, "temperature τ", log=True, group="temperature", help="Held when the schedule is off."),
     tau_start=Knob(1, 0.03, 5, "temperature at the start", log=True, group="temperature"),
     tau_end=Knob(0.1, 0.03, 5, "temperature at the end", log=True, group="temperature"),
-    weight_lr=Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning"),
-    architecture_lr=Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning"),
+    weight_lr=WEIGHT_LR,
+    architecture_lr=ARCHITECTURE_LR,
 )
 def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iterator[Step]:
     """Stochastic neural architecture search: one loss on one sample moves weights and logits together.

@@ -90,7 +90,7 @@ def reversals(credit: Table, prices: Table, ops: Sequence[str]) -> Table:
     gain, cost = credit[..., others], prices[..., others]
     with np.errstate(divide="ignore", invalid="ignore"):
         holds = np.where(gain <= 0, 0.0, np.where(cost > 0, gain / cost, np.inf))
-    return holds.max(-1)
+    return np.asarray(holds.max(-1))
 
 
 def tug(recording: Recording, t: int, lam: float) -> Any:
