@@ -11,7 +11,8 @@ import html
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,8 @@ def _place(axis: _Axis, value: Any) -> float | None:
     return axis(float(value))
 
 
-def svg_chart(fig: Any) -> str:
-    """A plotly figure's lines, markers, texts and bars as deterministic SVG text.
+def svg_chart(fig: Any, caption: str = "") -> str:
+    """A plotly figure's lines, markers, texts and bars as deterministic SVG text, the caption below.
 
     Raises ``TypeError`` for a trace type other than scatter and bar.
     """
@@ -122,9 +123,15 @@ def svg_chart(fig: Any) -> str:
         if trace.type == "scatter":
             parts += _scatter(trace, xaxis, yaxis)
     parts += _legend(fig)
+    lines = wrap(caption, int(width / 6.1))
+    parts += [
+        f'<text x="14" y="{height + 12 + 15 * k:g}" fill="{INK["soft"]}">{html.escape(line)}</text>'
+        for k, line in enumerate(lines)
+    ]
+    full = height + (15 * len(lines) + 6 if lines else 0)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" font-family="system-ui,DejaVu Sans,sans-serif" font-size="11">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {full:g}" width="{width:g}" '
+        f'height="{full:g}" font-family="system-ui,DejaVu Sans,sans-serif" font-size="11">'
         f'<rect width="100%" height="100%" rx="8" fill="{INK["panel"]}"/>{"".join(parts)}</svg>'
     )
 
@@ -242,12 +249,22 @@ class Chart:
 
     def svg(self) -> str:
         """The figure as SVG text."""
-        return self.figure if isinstance(self.figure, str) else svg_chart(self.figure)
+        return self.figure if isinstance(self.figure, str) else svg_chart(self.figure, self.caption)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         if os.environ.get("NASVIZ_STATIC") == "1" or isinstance(self.figure, str):
             return {"image/svg+xml": self.svg(), "text/plain": self.caption or "a chart"}
-        return self.figure._repr_mimebundle_(**options)
+        import ipywidgets as widgets
+        import plotly.graph_objects as go
+
+        shown = [go.FigureWidget(self.figure), _caption(self.caption)]
+        return widgets.VBox(shown)._repr_mimebundle_(**options)
+
+
+def _caption(text: str) -> Any:
+    import ipywidgets as widgets
+
+    return widgets.HTML(f"<i>{html.escape(text)}</i>")
 
 
 def chart(fig: Any, caption: str = "") -> Chart:
@@ -286,6 +303,8 @@ class Exploration:
             drawn = self()
             shown = drawn if isinstance(drawn, Chart) else Chart(drawn)
             caption = self.caption or shown.caption or "a picture with sliders"
+            if not shown.caption:
+                shown = replace(shown, caption=caption)
             return {"image/svg+xml": shown.svg(), "text/plain": caption}
         return self.widget()._repr_mimebundle_(**options)
 
@@ -318,7 +337,7 @@ class Exploration:
 
         for control in controls.values():
             control.observe(moved, "value")
-        return widgets.VBox([*controls.values(), picture, trouble, widgets.HTML(f"<i>{html.escape(self.caption)}</i>")])
+        return widgets.VBox([*controls.values(), picture, trouble, _caption(self.caption)])
 
 
 def _live(first: Any) -> tuple[Any, Callable[[Any], None]]:
