@@ -63,7 +63,7 @@ def _search(given: list[str]) -> int:
         "--seed": {"default": 0, "type": _value, "help": "of every random stream; default 0"},
         "--epochs": {"type": _value, "help": "passes over the images; default: what the task was tuned for"},
         "--record": {"help": "the file to append the run to; default: a new one in ./runs"},
-        "--html": {"help": "also write the recording as a page of its own"},
+        "--html": {"help": "also write the recording as a page of its own, over an earlier one"},
         "--resume": {"action": "store_true", "help": "go on with the newest run of these arguments"},
         "--device": {"default": "cpu", "help": "where tensors live; default cpu"},
         "--help": {"action": "store_true", "help": "show this, with the knobs of METHOD if one is named"},
@@ -97,7 +97,7 @@ def _search(given: list[str]) -> int:
     if known.html is not None:
         import nasviz
 
-        nasviz.html(recording, known.html)
+        nasviz.html(recording, known.html, overwrite=True)
         print(f"page {known.html}")
     return 0
 
