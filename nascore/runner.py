@@ -52,6 +52,7 @@ class Runner:
         self.notify = notify
         self.state = "idle"
         self.job: Job | None = None
+        self._run: str | None = None  # the id of its run, which a job that was refused forgets
         self._speed: float | None = None
         self._events: SimpleQueue[Message] = SimpleQueue()
         self._worker: _Process | _Thread | None = None
@@ -90,7 +91,7 @@ class Runner:
                 "define it without open files, locks or widgets, or use Runner(kind='thread')."
             ) from error
         self.prepare(job.method, job.task)
-        self.job, self.state = job, "starting"
+        self.job, self._run, self.state = job, run, "starting"
         self._send("begin", job=packed, path=list(sys.path), run=run, record=str(job.record), paused=paused)
         self._send("speed", value=self._speed)
         return run
@@ -166,9 +167,9 @@ class Runner:
                 self._worker = None
             if self.job is None or self.job.record is None or self.state not in ON:
                 return  # nothing was lost; the next job starts another worker
-            worker.fail(self.job.record, self.job.run, event["error"])
-            event = {"event": "ended", "run": self.job.run, "state": "failed", "error": event["error"]}
-        ours = self.job is not None and event.get("run") == self.job.run  # not of a run that was replaced since
+            worker.fail(self.job.record, self._run, event["error"])
+            event = {"event": "ended", "run": self._run, "state": "failed", "error": event["error"]}
+        ours = event.get("run") == self._run  # not of a run that was replaced since
         if ours and self.state != "closed" and "state" in event:
             self.state = event["state"]
         self._events.put(event)

@@ -314,7 +314,7 @@ class Cockpit(Shown):
         if self._control:  # it is done; it is what the branch has to be compared with
             assert self.runner.job is not None
             assert self.runner.job.record is not None
-            self._ghost = Recording.open(self.runner.job.record, self.runner.job.run)
+            self._ghost = Recording.open(self.runner.job.record, self._live)
         self._control = job.branch is None
         self._start(job)
 
