@@ -16,6 +16,8 @@ OPS: dict[str, tuple[str, str]] = {
     "max3": ("max pool 3×3", "#0072b2"),
     "max5": ("max pool 5×5", "#3d8fc9"),
     "max7": ("max pool 7×7", "#00426b"),
+    "avg3_bn": ("avg pool 3×3", "#56b4e9"),
+    "max3_bn": ("max pool 3×3", "#0072b2"),
     "sep3": ("sep conv 3×3", "#cc79a7"),
     "sep5": ("sep conv 5×5", "#a3487c"),
     "sep7": ("sep conv 7×7", "#6f2653"),
