@@ -54,7 +54,8 @@ class Lab:
             self.shut_down(kernel["id"])
         page.goto(f"{self.address}/lab/workspaces/{time.monotonic_ns()}/tree/{notebook}?reset")
         page.locator(".jp-Notebook").wait_for()
-        page.locator("[data-status=idle]").first.wait_for()
+        # The notebook's own mark says idle before there is a kernel.
+        page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for()
 
     def shut_down(self, kernel: str) -> None:
         """End a kernel, as closing a notebook and its kernel does."""
@@ -95,7 +96,11 @@ def jupyter(home: Path, notebooks: Path) -> Iterator[Lab]:
         yield Lab(address, folder)
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:  # it waits for a kernel that is just starting
+            server.kill()
+            server.wait()
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
