@@ -315,18 +315,18 @@ class Exploration:
         first = self()
         picture, redraw = _live(first)
         trouble = widgets.HTML()
-        controls = {
-            name: widgets.FloatSlider(
-                value=slider.value,
-                min=slider.low,
-                max=slider.high,
-                step=slider.step,
+        controls = {}
+        for name, slider in self.sliders.items():
+            ends = {"value": slider.value, "min": slider.low, "max": slider.high, "step": slider.step}
+            # A browser may round: whole steps get a slider that sends 20, where the other could send 19.999….
+            whole = all(float(end).is_integer() for end in ends.values())
+            kind = widgets.IntSlider if whole else widgets.FloatSlider
+            controls[name] = kind(
+                **({key: int(end) for key, end in ends.items()} if whole else ends),
                 description=slider.label or name,
                 style={"description_width": "initial"},
                 layout={"width": "420px"},
             )
-            for name, slider in self.sliders.items()
-        }
 
         def moved(_: object) -> None:
             try:

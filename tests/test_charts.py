@@ -87,3 +87,17 @@ def test_a_chart_under_sliders_keeps_its_caption(monkeypatch):
     bundle = shown._repr_mimebundle_()
     assert bundle["text/plain"] == "10 wide"
     assert 'width="10"' in bundle["image/svg+xml"]
+
+
+def test_a_slider_with_whole_steps_gives_whole_numbers():
+    seen = []
+
+    def draw(cells: float, width: float):
+        seen.append(cells)
+        return f'<svg xmlns="http://www.w3.org/2000/svg" width="{cells * width:g}"/>'
+
+    cells, width, *_ = explore(draw, cells=Slider(20.0, 1, 24, 1), width=Slider(1, 0, 3, 0.5)).widget().children
+    cells.value = 21
+    width.value = 1.5
+    assert seen == [20.0, 21, 21]
+    assert (type(cells.value), type(width.value)) == (int, float)
