@@ -7,7 +7,7 @@ edges are alive, when they died, what an edge costs, and the one sentence that s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +25,9 @@ Array = NDArray[np.float32]
 HOLD = 8
 """Rows for which an edge must stay dead (or alive) to count as a death (or a birth); early on they flicker."""
 
+WINDOW = 10
+"""Rows over which credit is averaged: that of one batch is noise."""
+
 CURVES: tuple[dict[str, Any], ...] = (
     {
         "title": "accuracy on validation data",
@@ -32,13 +35,17 @@ CURVES: tuple[dict[str, Any], ...] = (
         "series": [
             {"metric": "accuracy", "label": "supernet", "dash": ""},
             {"metric": "child_accuracy_recalibrated", "label": "child, recalibrated", "dash": "7 3"},
-            {"metric": "child_accuracy", "label": "child, as inherited", "dash": "2 3"},
+            {"metric": "child_accuracy", "label": "child, inherited", "dash": "2 2.5"},
             {"metric": "random_child_accuracy", "label": "random child", "dash": "1 4", "soft": True},
         ],
     },
-    {"title": "loss (nats)", "range": [0, None], "series": [{"metric": "loss", "label": "loss", "dash": ""}]},
     {
-        "title": "cost (share of the dearest network)",
+        "title": "loss on training batches (nats)",
+        "range": [0, None],
+        "series": [{"metric": "loss", "label": "loss", "dash": "", "noisy": True}],
+    },
+    {
+        "title": "cost (1 = dearest network)",
         "range": [0, 1],
         "series": [
             {"metric": "cost", "label": "expected", "dash": ""},
@@ -46,8 +53,9 @@ CURVES: tuple[dict[str, Any], ...] = (
         ],
     },
     {
-        "title": "penalty in force",
+        "title": "penalty λ in force",
         "range": [0, None],
+        "unless": 0,
         "series": [{"metric": "lam_effective", "label": "λ", "dash": ""}],
     },
     {
@@ -56,7 +64,11 @@ CURVES: tuple[dict[str, Any], ...] = (
         "series": [{"metric": "entropy", "label": "entropy", "dash": ""}],
     },
 )
-"""The charts of the cockpit. Ink and dashes only: hues belong to operations."""
+"""The charts of the cockpit. Ink and dashes only: hues belong to operations.
+
+A chart with ``unless`` is left out while its series have that value throughout; a ``noisy`` series is drawn pale, with
+its running mean over it.
+"""
 
 
 @lru_cache(maxsize=8)
@@ -67,6 +79,12 @@ def _space(text: str) -> Space:
 def space_of(recording: Recording) -> Space:
     """The recording's search space."""
     return _space(recording.meta["space"])
+
+
+def whole_steps(recording: Recording) -> NDArray[np.int64]:
+    """The step each row belongs to, ``[t]``, counted from 0: a step of two phases has two rows."""
+    whole = np.array([phase not in HALF_PHASES for phase in recording.phases], dtype=np.int64)
+    return np.cumsum(whole) - whole
 
 
 def planned(recording: Recording) -> int:
@@ -81,30 +99,6 @@ def derived(space: Space, probs: Array) -> NDArray[np.int64]:
     """The op that *argmax* derives for every edge, ``[t, cell, edge]``; ties go to the first, as in ``decode``."""
     masked: NDArray[np.float64] = np.where(space.allowed, probs, -np.inf)
     return np.asarray(masked.argmax(-1))
-
-
-def chosen(recording: Recording) -> NDArray[np.int64]:
-    """The op of every edge of the derived cells, ``[t, cell, edge]``.
-
-    It is the method's own choice in rows that give it (``Step.graphs``: the probs of random search stay uniform), and
-    the most probable op in the others.
-    """
-    space = space_of(recording)
-    ops = derived(space, recording.column("probs"))
-    own = _OWN.setdefault(recording, {})
-    for t in range(_SEEN.get(recording, 0), len(recording)):
-        graphs = recording[t].graphs
-        if graphs is not None:
-            own[t] = space.one_hot(graphs).argmax(-1)
-    _SEEN[recording] = len(recording)
-    for t, row in own.items():
-        ops[t] = row
-    return ops
-
-
-# Graphs are read from a row once: a live view asks for all rows again with every new one.
-_OWN: WeakKeyDictionary[Recording, dict[int, NDArray[np.int64]]] = WeakKeyDictionary()
-_SEEN: WeakKeyDictionary[Recording, int] = WeakKeyDictionary()
 
 
 def alive(space: Space, ops: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -141,6 +135,73 @@ def contribution(gates: Array, credit: Array) -> NDArray[np.float64]:
     return np.asarray(parts.sum(-1))
 
 
+def recent(values: NDArray[np.float64], start: int = 0) -> NDArray[np.float64]:
+    """Mean of the known values of the last ``WINDOW`` rows, for the rows from ``start`` on; NaN where none is known."""
+    known = np.isfinite(values)
+    held = np.cumsum(np.where(known, values, 0.0), 0), np.cumsum(known, 0)
+    total, count = (np.concatenate([np.zeros((1, *values.shape[1:])), sums]) for sums in held)
+    ends = np.arange(start, len(values)) + 1
+    begins = np.maximum(ends - WINDOW, 0)
+    count = count[ends] - count[begins]
+    mean: NDArray[np.float64] = np.where(count > 0, (total[ends] - total[begins]) / np.maximum(count, 1), np.nan)
+    return mean
+
+
+@dataclass
+class Judgements:
+    """What a view shows of each row and edge, ``[t, cell, edge]``.
+
+    ``ops`` are the operations of the derived cells: the method's own choice in rows that give it (``Step.graphs``; the
+    probs of random search stay uniform), the most probable ones in the others. ``living`` is ``alive``, ``sure`` is
+    ``certainty``, and ``credit`` the ``recent`` mean of ``contribution``.
+    """
+
+    ops: NDArray[np.int64]
+    living: NDArray[np.bool_]
+    sure: NDArray[np.float64]
+    credit: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+
+_JUDGED: WeakKeyDictionary[Recording, Judgements] = WeakKeyDictionary()
+
+
+def judged(recording: Recording) -> Judgements:
+    """The judgements on all rows; those on earlier rows are kept, so that a live view pays for new rows only."""
+    old, n = _JUDGED.get(recording), len(recording)
+    start = len(old) if old else 0
+    if old is None or n > start:
+        new = _judge(recording, start, n)
+        pairs = ((getattr(old, name), value) for name, value in vars(new).items())
+        _JUDGED[recording] = old = Judgements(*(np.concatenate(pair) for pair in pairs)) if old else new
+    return old
+
+
+def _judge(recording: Recording, start: int, n: int) -> Judgements:
+    space = space_of(recording)
+    if not n:
+        return Judgements(*(np.zeros((0, *space.shape[:2]), kind) for kind in (np.int64, bool, float, float)))
+    before = max(start - WINDOW, 0)
+    probs = recording.column("probs")[start:n]
+    gates, credit = (recording.column(name)[before:n] for name in ("gates", "credit"))
+    ops = derived(space, probs)
+    for t in range(start, n):
+        if (graphs := recording[t].graphs) is not None:
+            ops[t - start] = space.one_hot(graphs).argmax(-1)
+    return Judgements(
+        ops, alive(space, ops), certainty(space, probs), recent(contribution(gates, credit), start - before)
+    )
+
+
+def credit_scale(recording: Recording) -> float:
+    """The credit drawn as a full bar: the 90th percentile of all, so that one spike does not flatten the rest."""
+    sizes = np.abs(judged(recording).credit)
+    known = sizes[np.isfinite(sizes)]
+    return float(np.percentile(known, 90)) or 1.0 if known.size else 1.0
+
+
 @dataclass(frozen=True)
 class Event:
     """An edge that died or came back, and stayed so for ``HOLD`` rows (or to the end of the recording)."""
@@ -167,15 +228,22 @@ def events(living: NDArray[np.bool_]) -> list[Event]:
 
 
 def changes(recording: Recording) -> list[dict[str, Any]]:
-    """Where a knob was turned while the search ran: ``{"t": row, "label": "λ 0 → 0.5"}``."""
+    """Where a knob was turned while the search ran: ``{"t": row, "step": step, "label": "λ 0 → .5"}``."""
     found = []
-    values = recording.values(0)
+    values, steps = recording.values(0), whole_steps(recording)
     for t, changed in sorted(recording.script().items()):
         if t > 0:
-            labels = [f"{symbol(recording, name)} {values[name]:.3g} → {value:.3g}" for name, value in changed.items()]
-            found.append({"t": t, "label": ", ".join(labels)})
+            labels = [f"{symbol(recording, k)} {brief(values[k])} → {brief(value)}" for k, value in changed.items()]
+            step = int(steps[t]) if t < len(steps) else t
+            found.append({"t": t, "step": step, "label": ", ".join(labels)})
         values.update(changed)
     return found
+
+
+def brief(value: float) -> str:
+    """Three digits, and no zero before the point: .5, 1.25, 120."""
+    text = f"{value:.3g}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def symbol(recording: Recording, name: str) -> str:
@@ -243,8 +311,8 @@ def cell_name(name: str) -> str:
     return _CELLS.get(name, f"{name} cell")
 
 
-def _count(n: int, what: str) -> str:
-    number = _WORDS[n] if n < len(_WORDS) else str(n)
+def _count(n: int, what: str, words: bool = True) -> str:
+    number = _WORDS[n] if words and n < len(_WORDS) else str(n)
     return f"{number} {what}" + ("" if n == 1 else "s")
 
 
@@ -253,37 +321,48 @@ def _signed(value: float) -> str:
     return "±.00" if text == ".00" else f"{'+' if value > 0 else '−'}{text}"
 
 
-def _latest(values: NDArray[np.float64], t: int) -> float | None:
-    """The newest measured value at or before row ``t``."""
-    known = np.flatnonzero(np.isfinite(values[: t + 1]))
-    return float(values[known[-1]]) if len(known) else None
+def _filled(recording: Recording, metric: str) -> NDArray[np.float64]:
+    """The newest measured value at or before each row, ``[t]``; NaN before the first."""
+    if metric not in recording.meta.get("metrics", {}):
+        return np.full(len(recording), np.nan)
+    values = recording.metric(metric)
+    known = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
+    filled: NDArray[np.float64] = np.where(known >= 0, values[known], np.nan)
+    return filled
 
 
-def notice(recording: Recording, t: int, living: NDArray[np.bool_] | None = None) -> str:
-    """One sentence on what has changed since a knob was last turned, or since the start; computed from the rows.
+def notice(recording: Recording, t: int) -> str:
+    """One sentence on what has changed since a knob was last turned, or since the start; computed from the rows."""
+    return notices(recording, [t])[0]
 
-    ``living`` is ``alive`` of the recording, where the caller has it already.
-    """
-    turned = [change for change in changes(recording) if change["t"] < t]
-    turn = turned[-1]["t"] if turned else 0
-    start = max(turn - 1, 0)  # the last row under the old value
-    if t == 0:
-        return "The search starts: all strands are alike."
-    since = f"Since {turned[-1]['label']} at row {turn}" if turned else "Since the start"
-    parts = []
-    for metric, words in (("cost", "expected cost"), ("child_accuracy_recalibrated", "recalibrated child")):
-        values = recording.metric(metric) if metric in recording.meta.get("metrics", {}) else np.full(t + 1, np.nan)
-        before, now = _latest(values, start), _latest(values, t)
-        if before is not None and now is not None:
-            parts.append(f"{words} {_signed(now - before)}")
-        elif now is not None:
-            parts.append(f"{words} at {now:.2f}")
-    if "probs" in recording.columns:
-        space = space_of(recording)
-        if living is None:
-            living = alive(space, chosen(recording))
-        parts += _fates(space, living[start], living[t])
-    return f"{since} ({t - turn} rows ago): {', '.join(parts)}." if parts else f"{since}: nothing was measured yet."
+
+def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
+    """``notice`` for several rows."""
+    turns, steps = changes(recording), whole_steps(recording)
+    measured = [
+        (words, _filled(recording, metric))
+        for metric, words in (("cost", "expected cost"), ("child_accuracy_recalibrated", "recalibrated child"))
+    ]
+    space, living = space_of(recording), judged(recording).living
+    found = []
+    for t in wanted:
+        turn = next((change for change in reversed(turns) if change["t"] < t), None)
+        first = turn["t"] if turn else 0
+        before = max(first - 1, 0)  # the last row under the old value
+        if t == 0:
+            found.append("The search starts: all strands are alike.")
+            continue
+        parts = []
+        for words, values in measured:
+            if math.isfinite(values[before]):
+                parts.append(f"{words} {_signed(values[t] - values[before])}")
+            elif math.isfinite(values[t]):
+                parts.append(f"{words} at {brief(values[t])}")
+        parts += _fates(space, living[before], living[t])
+        since = f"Since {turn['label']} at step {turn['step']}" if turn else "Since the start"
+        ago = int(steps[t] - steps[first])
+        found.append(f"{since} ({_count(ago, 'step', words=False)} ago): {', '.join(parts)}.")
+    return found
 
 
 def _fates(space: Space, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> list[str]:
@@ -299,14 +378,48 @@ def _fates(space: Space, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> l
     return parts or ["no edge gone or back"]
 
 
+OFF = {"budget": 1.0}
+"""The values at which knobs do nothing."""
+
+
+def knobs(recording: Recording) -> dict[str, dict[str, Any]]:
+    """The declared knobs as plain data, with the value at which they do nothing, if there is one."""
+    declared = recording.meta.get("knobs", {})
+    return {name: {**knob, "off": OFF.get(name)} for name, knob in declared.items()}
+
+
+def ghost_label(recording: Recording, ghost: Recording) -> str:
+    """What a ghost shows: ``if λ had stayed 0``, when the run left it by turning a knob."""
+    start = (recording.parent or {}).get("t", 0)
+    before = ghost.values(start)
+    for t, changed in sorted(recording.script().items()):
+        for name, value in changed.items():
+            if t >= start and before.get(name, value) != value:
+                return f"if {symbol(recording, name)} had stayed {brief(before[name])}"
+    return "the unbranched run"
+
+
+_COUNTERS = {"updates", "examples", "cpu_seconds", "tau"}
+
+
+def charts(recording: Recording) -> list[dict[str, Any]]:
+    """``CURVES`` with their ranges as numbers, and a chart for every other metric that the run declares."""
+    most = math.log(max(int(space_of(recording).allowed.sum(-1).max()), 2))
+    found = [{**chart, "range": [most if end == "log_ops" else end for end in chart["range"]]} for chart in CURVES]
+    known = _COUNTERS | {item["metric"] for chart in CURVES for item in chart["series"]}
+    for name, metric in recording.meta.get("metrics", {}).items():
+        if name not in known:
+            label, unit = str(metric.get("label", name)), str(metric.get("unit", ""))
+            low, high = metric.get("range") or (0, None)
+            series = [{"metric": name, "label": label, "dash": ""}]
+            found.append({"title": f"{label} ({unit})" if unit else label, "range": [low or 0, high], "series": series})
+    return found
+
+
 def head(recording: Recording) -> dict[str, Any]:
     """What stays the same throughout a recording, as plain JSON data for a view."""
     space = space_of(recording)
     meta = recording.meta
-    charts = [
-        {**chart, "range": [math.log(max(len(space.ops), 2)) if end == "log_ops" else end for end in chart["range"]]}
-        for chart in CURVES
-    ]
     return {
         "id": recording.id,
         "method": str(meta.get("method", "")),
@@ -316,45 +429,45 @@ def head(recording: Recording) -> dict[str, Any]:
         "ops": list(space.ops),
         "cells": list(space.cells),
         "allowed": space.allowed.astype(int).tolist(),
-        "charts": charts,
-        "knobs": meta.get("knobs", {}),
+        "charts": charts(recording),
+        "knobs": knobs(recording),
         "presets": meta.get("presets", {}),
-        "metrics": sorted(meta.get("metrics", {})),
+        "steps": int(meta.get("steps", 0)),
     }
 
 
 def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[bytes]]:
     """The rows from ``start`` on for a view: JSON data, and the tables as float32 or uint8 bytes.
 
-    The tables are probs, gates, credit ``[t, cell, edge, op]``, then contribution (float32), certainty in 255ths,
-    the derived op, and alive ``[t, cell, edge]``.
+    The tables are probs, gates, credit ``[t, cell, edge, op]``, then the judgements ``[t, cell, edge]``: credit
+    (float32), certainty in 255ths, the derived op, and whether the edge is alive. What may concern earlier rows too
+    (changes, events, prices) comes whole each time.
     """
-    space = space_of(recording)
-    n = len(recording)
-    probs, gates, credit = (recording.column(name)[:n] for name in ("probs", "gates", "credit"))
-    ops = chosen(recording)
-    living = alive(space, ops)
+    seen, n = judged(recording), len(recording)
+    n = min(n, len(seen))
     new = slice(start, n)
-    large = (probs[new], gates[new], credit[new], contribution(gates[new], credit[new]))
+    large = [recording.column(name)[new] for name in ("probs", "gates", "credit")] + [seen.credit[new]]
     tables = [np.ascontiguousarray(table, "<f4").tobytes() for table in large]
-    small = (np.rint(255 * certainty(space, probs[new])), ops[new], living[new])
+    small = (np.rint(255 * seen.sure[new]), seen.ops[new], seen.living[new])
     tables += [np.ascontiguousarray(table, np.uint8).tobytes() for table in small]
-    known = [name for name in recording.meta.get("metrics", {}) if np.isfinite(recording.metric(name)[new]).any()]
+    names = recording.meta.get("metrics", {})
+    turned = changes(recording)
     data = {
         "start": start,
         "rows": n - start,
         "total": planned(recording),
-        "metrics": {name: _plain(recording.metric(name)[new]) for name in known},
-        "notes": [notice(recording, t, living) for t in range(start, n)],
-        "changes": changes(recording),
-        "events": [[event.t, event.cell, event.edge, int(event.birth)] for event in events(living)],
+        "steps": whole_steps(recording)[new].tolist(),
+        "halves": [int(phase in HALF_PHASES) for phase in recording.phases[new]],
+        "metrics": {k: _plain(v) for k in names if np.isfinite(v := recording.metric(k)[new]).any()},
+        "notes": notices(recording, range(start, n)),
+        "changes": turned,
+        "events": [[event.t, event.cell, event.edge, int(event.birth)] for event in events(seen.living[:n])],
+        "creditScale": credit_scale(recording),
         "prices": [
-            [t, prices(recording, t).ravel().round(8).tolist()]
-            for t in [0, *(change["t"] for change in changes(recording))]
+            [t, prices(recording, t).ravel().round(8).tolist()] for t in [0, *(change["t"] for change in turned)]
         ],
         "penalties": [penalty(recording, t) for t in range(start, n)],
-        "values": recording.values(),
-        "halves": [phase in HALF_PHASES for phase in recording.phases[start:]],
+        "script": sorted(recording.script().items()),
     }
     return data, tables
 

@@ -12,9 +12,8 @@ from typing import Any, Literal
 from nascore.errors import UserError, choose
 from nascore.record import Recording
 from nasviz import frames
-from nasviz.widgets import script, setup, style
-
-PANELS = ("transport", "knobs", "cells", "curves", "ribbons", "notice")
+from nasviz.svg import PANELS
+from nasviz.widgets import BESIDE, difference, script, setup, style, whole
 
 Theme = Literal["auto", "light", "dark"]
 
@@ -22,24 +21,32 @@ Theme = Literal["auto", "light", "dark"]
 def html(
     recording: Recording | Sequence[Recording],
     path: str | Path | None = None,
-    panels: Sequence[str] = PANELS,
+    panels: Sequence[str] | None = None,
     theme: Theme = "auto",
     overwrite: bool = False,
+    ghost: Recording | None = None,
 ) -> str:
     """The page as text; also written to ``path`` if given. Several recordings stand side by side with one cursor.
 
-    ``theme`` "auto" follows the reader's system.
+    Args:
+        recording: one run, or several.
+        path: where to write the page, if anywhere.
+        panels: what to show; None for everything that fits.
+        theme: "auto" follows the reader's system.
+        overwrite: replace a file that exists.
+        ghost: another run, whose curves are drawn pale.
 
     Raises:
-        UserError: an unknown theme, a folder that does not exist, or a file that exists without ``overwrite``.
+        UserError: an unknown theme or panel, a folder that does not exist, or a file that exists without ``overwrite``.
     """
     choose("theme", theme, ("auto", "light", "dark"))
     runs = [recording] if isinstance(recording, Recording) else list(recording)
+    shown = panels if panels is not None else PANELS if len(runs) == 1 else BESIDE
     title = markup.escape(" and ".join(f"{run.meta.get('method')} on {run.meta.get('task')}" for run in runs))
-    places = "".join(f"<main>{_embedded(run, panels)}</main>" for run in runs)
+    places = "".join(f"<main>{_embedded(run, shown, difference(run, runs), ghost)}</main>" for run in runs)
     text = (
         f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{style()}{_PAGE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width"><style>{_PAGE}{style()}</style></head><body>'
         f'{places}<script type="module">{script("page")}</script></body></html>'
     )
     if path is not None:
@@ -55,19 +62,18 @@ _PAGE = (
 )
 
 
-def _embedded(recording: Recording, panels: Sequence[str]) -> str:
-    data, tables = frames.rows(recording)
-    content: dict[str, Any] = {
-        "setup": setup(recording, panels),
-        "head": frames.head(recording),
-        "data": data,
-        "tables": [base64.b64encode(table).decode() for table in tables],
-        "t": -1,
-        "cursor": "page",
-    }
+def _embedded(recording: Recording, panels: Sequence[str], title: str, ghost: Recording | None) -> str:
+    content: dict[str, Any] = {"setup": setup(recording, panels, title), "cursor": "page", **_packed(recording)}
+    if ghost is not None:
+        content["ghost"] = {"label": frames.ghost_label(recording, ghost), **_packed(ghost)}
     # "<" cannot end the script element from inside a JSON string when it is written as an escape.
     text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/nasviz+json">{text}</script>'
+
+
+def _packed(recording: Recording) -> dict[str, Any]:
+    message, tables = whole(recording)
+    return {**message, "tables": [base64.b64encode(table).decode() for table in tables]}
 
 
 def _write(path: Path, text: str, overwrite: bool) -> None:

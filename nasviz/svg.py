@@ -8,20 +8,34 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nascore.errors import choose
 from nascore.record import Recording
 from nascore.space import Space
 from nasviz import frames
-from nasviz.layout import NODE, edge_names, heads, layout, middles, node_name, strands
+from nasviz.layout import (
+    BAR_ROOM,
+    NODE_WIDTH,
+    edge_names,
+    exits,
+    heads,
+    labels,
+    layout,
+    node_height,
+    node_name,
+    strands,
+)
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, THEMES, colour, op_label
 
 PANELS = ("transport", "knobs", "cells", "curves", "ribbons", "notice")
-CREDIT_HEIGHT = 26.0  # of the largest bar, in pixels
+BAR = BAR_ROOM / 2 - 2  # length of the longest credit bar, to either side, in pixels
+_BAR_HEIGHT = 7.0
 
 FONT = "system-ui,'DejaVu Sans',sans-serif"
 
@@ -50,42 +64,32 @@ def cell_markup(
     places, paths, names = layout(space), strands(space), edge_names(space)
     if p is None:
         p = space.allowed[cell] / space.allowed[cell].sum(-1, keepdims=True)
-    parts = [_outputs(space)]
+    parts = ['<g class="outputs">', *(f'<path d="{path}"/>' for path in exits(space)), "</g>"]
     for e, (ops, (x, y)) in enumerate(zip(paths, heads(space), strict=True)):
         dead = living is not None and not living[e]
-        bar = 0.0 if credit is None else float(credit[e])
         drawn = "".join(
             _strand(path, op, float(p[e, k]))
             for k, (path, op) in enumerate(zip(ops, space.ops, strict=True))
             if space.allowed[cell, e, k]
         )
+        bar = _bar(x + BAR_ROOM / 2, y, 0.0 if credit is None else float(credit[e]))
         parts.append(
-            f'<g class="edge{" dead" if dead else ""}" data-edge="{e}" tabindex="0" role="button" '
-            f'aria-label="edge {names[e]}"><path class="hit" d="{ops[len(ops) // 2]}"/>{drawn}{_bar(x, y, bar)}</g>'
+            f'<g class="edge{" dead" if dead else ""}" data-edge="{e}" tabindex="{-1 if e else 0}" role="button" '
+            f'aria-label="edge {names[e]}"><path class="hit" d="{ops[len(ops) // 2]}h{BAR_ROOM:g}"/>{drawn}'
+            f'<path class="lead" d="M{x:.1f},{y:.1f}h{BAR_ROOM:g}m-4,-2.5l4,2.5l-4,2.5"/>{bar}</g>'
         )
     for node, (x, y) in enumerate(places.nodes):
-        parts.append(_node(x, y, node_name(space, node)))
-    parts.append(_node(*places.output, "out", NODE[0] + 6))
+        parts.append(_node(x, y, node_name(space, node), node_height(space, node)))
+    parts.append(_node(*places.output, "out", 26))
     parts += [
-        f'<text class="label" data-edge="{e}" x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle"></text>'
-        for e, (x, y) in enumerate(middles(space))
+        f'<text class="label" data-edge="{e}" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle"></text>'
+        for e, (x, y) in enumerate(labels(space))
     ]
     name = html.escape(frames.cell_name(space.cells[cell]))
     return (
         f'<svg class="cell" data-cell="{cell}" viewBox="0 0 {places.width:g} {places.height:g}" '
         f'role="group" aria-label="{name}">{"".join(parts)}</svg>'
     )
-
-
-def _outputs(space: Space) -> str:
-    places = layout(space)
-    x2, y2 = places.output[0] - (NODE[0] + 6) / 2, places.output[1]
-    parts = []
-    for x, y in places.nodes[space.inputs :]:
-        start, middle = x + NODE[0] / 2, (x + x2) / 2
-        bend = f"C{middle:.1f},{y:.1f} {middle:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-        parts.append(f'<path d="M{start:.1f},{y:.1f} {bend}"/>')
-    return f'<g class="outputs">{"".join(parts)}</g>'
 
 
 def _strand(path: str, op: str, p: float) -> str:
@@ -98,17 +102,20 @@ def _strand(path: str, op: str, p: float) -> str:
 
 
 def _bar(x: float, y: float, share: float) -> str:
-    """The credit bar at an edge's head: upwards and filled if the edge helps, downwards and hollow if it hurts."""
-    height = min(abs(share), 1.0) * CREDIT_HEIGHT
-    top = y - height if share > 0 else y
-    sign = "helps" if share > 0 else "hurts"
-    return f'<rect class="credit {sign}" x="{x - 9:.1f}" y="{top:.1f}" width="5" height="{height:.1f}" rx="1.5"/>'
-
-
-def _node(x: float, y: float, name: str, width: float = NODE[0]) -> str:
+    """The credit bar at an edge's head: forwards and filled if the edge helps, backwards and hollow if it hurts."""
+    length = min(abs(share), 1.0) * BAR
+    left = x if share > 0 else x - length
+    top = y - _BAR_HEIGHT / 2
     return (
-        f'<g class="node"><rect x="{x - width / 2:.1f}" y="{y - NODE[1] / 2:.1f}" width="{width:g}" '
-        f'height="{NODE[1]:g}" rx="8"/><text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">'
+        f'<rect class="credit {"helps" if share > 0 else "hurts"}" data-x="{x:.1f}" x="{left:.1f}" y="{top:.1f}" '
+        f'width="{length:.1f}" height="{_BAR_HEIGHT:g}" rx="1.5"/>'
+    )
+
+
+def _node(x: float, y: float, name: str, height: float) -> str:
+    return (
+        f'<g class="node"><rect x="{x - NODE_WIDTH / 2:.1f}" y="{y - height / 2:.1f}" width="{NODE_WIDTH:g}" '
+        f'height="{height:g}" rx="8"/><text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">'
         f"{html.escape(name)}</text></g>"
     )
 
@@ -119,100 +126,122 @@ def style(theme: str) -> str:
     return (
         f"<style>.outputs path{{fill:none;stroke:{c['line']};stroke-width:2}}.strand{{fill:none}}"
         f".hit{{fill:none;stroke:none}}.dead .strand{{stroke:{c['ghost']}}}"
-        f".credit{{stroke:{c['ink']};stroke-width:1}}.helps{{fill:{c['ink']}}}.hurts{{fill:none}}"
+        f".lead{{fill:none;stroke:{c['ghost']}}}.credit{{stroke:{c['ink']};stroke-width:1}}"
+        f".helps{{fill:{c['ink']}}}.hurts{{fill:{c['panel']}}}"
         f".node rect{{fill:{c['node']};stroke:{c['soft']};stroke-width:1.2}}"
-        f"text{{fill:{c['ink']};font:11px {FONT}}}.s{{fill:{c['soft']};font-size:10px}}"
-        f".t{{fill:{c['soft']};font-weight:600;font-size:12px}}</style>"
+        f"text{{fill:{c['ink']};font:11px {FONT}}}.node text{{font-size:12px}}.s{{fill:{c['soft']};font-size:10px}}"
+        f".t{{fill:{c['soft']};font-weight:600;font-size:11.5px}}.n{{font-size:12px}}.h{{font-weight:600;font-size:13px}}"
+        "</style>"
     )
 
 
-def credit_scale(recording: Recording) -> float:
-    """The contribution drawn as a full bar: the 98th percentile of all, so that one spike does not flatten the rest."""
-    sizes = np.abs(frames.contribution(recording.column("gates"), recording.column("credit")))
-    known = sizes[np.isfinite(sizes)]
-    return float(np.percentile(known, 98)) or 1.0 if known.size else 1.0
+def cells_markup(recording: Recording, t: int | None) -> list[str]:
+    """Every cell of row ``t``; with uniform strands if there is no row."""
+    space = frames.space_of(recording)
+    if t is None:
+        return [cell_markup(space, cell) for cell in range(len(space.cells))]
+    seen, probs = frames.judged(recording), recording[t].probs
+    bars = np.nan_to_num(seen.credit[t] / frames.credit_scale(recording))
+    table = space.allowed / space.allowed.sum(-1, keepdims=True) if probs is None else probs
+    return [cell_markup(space, c, table[c], seen.living[t, c], bars[c]) for c in range(len(space.cells))]
 
 
-def cells_markup(recording: Recording, t: int) -> list[str]:
-    """Every cell of row ``t``."""
-    space, step = frames.space_of(recording), recording[t]
-    living = frames.alive(space, frames.chosen(recording)[t])
-    bars = np.zeros(space.shape[:2])
-    if step.credit is not None and step.gates is not None:
-        bars = np.nan_to_num(frames.contribution(step.gates, step.credit) / credit_scale(recording))
-    return [cell_markup(space, c, step.probs[c], living[c], bars[c]) for c in range(len(space.cells))]
+def nice(value: float) -> float:
+    """The next number from ``value`` upwards that reads well on an axis: 1, 2, 3, 4, 5, 6 or 8 times a power of ten."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
+
+
+def shown_series(recording: Recording, chart: dict[str, Any]) -> list[tuple[dict[str, Any], NDArray[np.float64]]]:
+    """The series of a chart of which something was measured; none if the chart would only show its ``unless``."""
+    names = recording.meta.get("metrics", {})
+    found = [(item, recording.metric(item["metric"])) for item in chart["series"] if item["metric"] in names]
+    found = [(item, values) for item, values in found if np.isfinite(values).any()]
+    still = "unless" in chart and all((values[np.isfinite(values)] == chart["unless"]).all() for _, values in found)
+    return [] if still else found
 
 
 def curve_markup(recording: Recording, chart: dict[str, Any], t: int, width: float, height: float, theme: str) -> str:
-    """One chart of ``frames.CURVES`` with a cursor at row ``t``."""
-    c, total = THEMES[theme], frames.planned(recording)
-    series = []
-    for item in chart["series"]:
-        values = recording.metric(item["metric"]) if item["metric"] in recording.meta.get("metrics", {}) else None
-        if values is not None and np.isfinite(values).any():
-            series.append((item, values))
+    """One chart of ``frames.CURVES`` with a cursor at row ``t``; nothing if none of it was measured."""
+    series = shown_series(recording, chart)
     if not series:
         return ""
+    c, total = THEMES[theme], frames.planned(recording)
     low, high = chart["range"]
-    top = high if high is not None else max(float(np.nanmax(values)) for _, values in series) * 1.05 or 1.0
-    left, right, ceiling, floor = 34.0, width - 118.0, 20.0, height - 12.0
+    top = high if high is not None else nice(max(float(np.nanmax(values)) for _, values in series))
+    left, right, ceiling, floor = 30.0, width - 116.0, 20.0, height - 10.0
 
     def place(row: float, value: float) -> tuple[float, float]:
         share = (value - low) / (top - low)
         return left + row / max(total - 1, 1) * (right - left), floor - min(max(share, 0), 1) * (floor - ceiling)
 
+    def line(values: NDArray[np.float64]) -> str:
+        points = (place(int(k), float(values[k])) for k in np.flatnonzero(np.isfinite(values)))
+        return "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
     parts = [f'<text class="s" x="0" y="11">{html.escape(chart["title"])}</text>']
     for value in (low, (low + top) / 2, top):
         y = place(0, value)[1]
         parts.append(f'<path d="M{left:g},{y:.1f}H{right:g}" stroke="{c["line"]}"/>')
-        parts.append(f'<text class="s" x="{left - 5:g}" y="{y + 3:.1f}" text-anchor="end">{value:.3g}</text>')
+        parts.append(f'<text class="s" x="{left - 5:g}" y="{y + 3:.1f}" text-anchor="end">{frames.brief(value)}</text>')
     for change in frames.changes(recording):
         x = place(change["t"], low)[0]
         parts.append(f'<path d="M{x:.1f},{ceiling:g}V{floor:g}" stroke="{c["mark"]}" stroke-dasharray="2 3"/>')
-    labels = []
+    wishes, names = [], []
     for item, values in series:
-        known = np.flatnonzero(np.isfinite(values))
-        points = [place(int(k), float(values[k])) for k in known]
-        path = "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
         ink = c["soft"] if item.get("soft") else c["ink"]
         dash = f' stroke-dasharray="{item["dash"]}"' if item["dash"] else ""
-        parts.append(f'<path d="M{path}" fill="none" stroke="{ink}" stroke-width="1.5"{dash}/>')
-        labels.append([points[-1][1] + 3.5, item["label"]])
-    for y, label in spread(labels, 11.5):
-        parts.append(f'<text x="{right + 5:g}" y="{y:.1f}" style="font-size:10px">{html.escape(label)}</text>')
+        main = values
+        if item.get("noisy"):
+            parts.append(f'<path d="M{line(values)}" fill="none" stroke="{c["ghost"]}"/>')
+            main = frames.recent(values)
+        parts.append(f'<path d="M{line(main)}" fill="none" stroke="{ink}" stroke-width="1.5"{dash}/>')
+        known = np.flatnonzero(np.isfinite(main[: t + 1]))
+        now = f" {frames.brief(round(float(main[known[-1]]), 3))}" if len(known) else ""
+        wishes.append(place(0, float(main[np.isfinite(main)][-1]))[1] + 3.5)
+        names.append(item["label"] + now)
+    for y, name in zip(spread(wishes, 12, ceiling, floor + 6), names, strict=True):
+        parts.append(f'<text class="s" x="{right + 6:g}" y="{y:.1f}" fill="{c["ink"]}">{html.escape(name)}</text>')
     x = place(t, low)[0]
-    parts.append(f'<path d="M{x:.1f},{ceiling - 4:g}V{floor:g}" stroke="{c["focus"]}" stroke-width="1.4"/>')
+    parts.append(f'<path d="M{x:.1f},{ceiling - 3:g}V{floor:g}" stroke="{c["focus"]}" stroke-width="1.4"/>')
     return f"<g>{''.join(parts)}</g>"
 
 
-def spread(labels: list[list[Any]], gap: float) -> list[list[Any]]:
-    """Labels ``[y, text]`` moved apart to at least ``gap``, the lowest kept where it is."""
-    placed = sorted(labels, key=lambda label: -label[0])
-    for before, label in pairwise(placed):
-        label[0] = min(label[0], before[0] - gap)
-    return placed
+def spread(wishes: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places at least ``gap`` apart, each near its wish, between ``low`` and ``high`` if they fit there."""
+    order = sorted(range(len(wishes)), key=lambda k: wishes[k])
+    placed = [wishes[k] for k in order]
+    for _ in range(2):
+        for k, (a, b) in enumerate(pairwise(placed)):
+            placed[k + 1] = max(b, a + gap)
+        placed[-1:] = [min(value, high) for value in placed[-1:]]
+        for k in range(len(placed) - 2, -1, -1):
+            placed[k] = min(placed[k], placed[k + 1] - gap)
+        placed[:1] = [max(value, low) for value in placed[:1]]
+    return [place for _, place in sorted(zip(order, placed, strict=True))]
 
 
-def ribbons_markup(recording: Recording, t: int, width: float, theme: str, height: float = 11.0) -> tuple[str, float]:
+def ribbons_markup(recording: Recording, t: int, width: float, theme: str) -> tuple[str, float]:
     """Every edge over time up to the end of the recording, all ops of row ``t`` beside; and the height used."""
-    c, space = THEMES[theme], frames.space_of(recording)
+    c, space, seen = THEMES[theme], frames.space_of(recording), frames.judged(recording)
     probs = recording.column("probs")
-    ops = frames.chosen(recording)
-    sure = frames.certainty(space, probs)
-    total, left, right = frames.planned(recording), 104.0, width - 170.0
+    height = 11.0 if math.prod(space.shape[:2]) <= 16 else 9.0
+    total, left, right = frames.planned(recording), 96.0, width - 160.0
     scale = (right - left) / total
     parts, y = [], 0.0
     rows_of: dict[tuple[int, int], float] = {}
     for cell, name in enumerate(space.cells):
+        parts.append(f'<text class="s" x="0" y="{y + height - 2.5:.1f}">{html.escape(name)}</text>')
         for e, edge in enumerate(edge_names(space)):
             rows_of[cell, e] = y
-            label = f"{name} {edge}" if e == 0 else edge
-            parts.append(f'<text class="s" x="{left - 6:g}" y="{y + height - 3:.1f}" text-anchor="end">{label}</text>')
-            parts += _ribbon(space, ops[:, cell, e], sure[:, cell, e], left, y, scale, height - 2)
-            parts += _stack(space, probs[t, cell, e], right + 12, y, 150.0, height - 2)
+            parts.append(f'<text class="s" x="{left - 6:g}" y="{y + height - 2.5:.1f}" text-anchor="end">{edge}</text>')
+            parts += _ribbon(space, seen.ops[:, cell, e], seen.sure[:, cell, e], left, y, scale, height - 2)
+            parts += _stack(space, probs[t, cell, e], right + 10, y, 150.0, height - 2)
             y += height
         y += 5
-    for event in frames.events(frames.alive(space, ops)):
+    for event in frames.events(seen.living):
         x, middle = left + event.t * scale, rows_of[event.cell, event.edge] + (height - 2) / 2
         fill = c["ink"] if event.birth else c["panel"]
         parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="2.8" fill="{fill}" stroke="{c["ink"]}"/>')
@@ -226,40 +255,41 @@ def _ribbon(
 ) -> list[str]:
     """Runs of rows of the same op and (in tenths) the same certainty as one rectangle each."""
     parts, begin = [], 0
-    depth = np.rint(sure * 10)
-    for end in range(1, len(ops) + 1):
-        if end == len(ops) or ops[end] != ops[begin] or depth[end] != depth[begin]:
-            opacity = 0.2 + 0.08 * float(depth[begin])
-            parts.append(
-                f'<rect x="{left + begin * scale:.1f}" y="{y:.1f}" width="{(end - begin) * scale + 0.3:.1f}" '
-                f'height="{height:g}" fill="{colour(space.ops[ops[begin]])}" fill-opacity="{opacity:.2f}"/>'
-            )
-            begin = end
+    for (op, depth), run in groupby(zip(ops.tolist(), np.rint(sure * 10).tolist(), strict=True)):
+        length = len(list(run))
+        parts.append(
+            f'<rect x="{left + begin * scale:.1f}" y="{y:.1f}" width="{length * scale + 0.3:.1f}" height="{height:g}" '
+            f'fill="{colour(space.ops[op])}" fill-opacity="{0.2 + 0.08 * depth:.2f}"/>'
+        )
+        begin += length
     return parts
 
 
 def _stack(space: Space, p: NDArray[Any], x: float, y: float, width: float, height: float) -> list[str]:
     parts = []
-    for op, share in zip(space.ops, p, strict=True):
+    for op, share in zip(space.ops, np.nan_to_num(p).tolist(), strict=True):
         parts.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{share * width:.1f}" height="{height:g}" fill="{colour(op)}"/>'
         )
-        x += float(share) * width
+        x += share * width
     return parts
 
 
 def legend_markup(space: Space, x: float, y: float, width: float) -> tuple[str, float]:
-    """Op colours in rows; and the height used."""
+    """Op colours, and how to read a cell, in rows; and the height reached."""
+    keys = [(op_label(op), op) for op in space.ops]
+    keys += [("a strand an op, as wide as it is probable", ""), ("bar at the head: credit, ■ helps, □ hurts", "")]
     parts, place = [], x
-    for op in space.ops:
-        room = 30 + 6.2 * len(op_label(op))
-        if place + room > x + width:
+    for label, op in keys:
+        room = 12 + 5.7 * len(label) + (20 if op else 0)
+        if place + room > x + width + 12:
             place, y = x, y + 15
-        dash = ' stroke-dasharray="3 3"' if op == "none" else ""
-        parts.append(f'<path d="M{place:g},{y:g}h14" stroke="{colour(op)}" stroke-width="4"{dash}/>')
-        parts.append(f'<text class="s" x="{place + 18:g}" y="{y + 3.5:g}">{html.escape(op_label(op))}</text>')
+        if op:
+            dash = ' stroke-dasharray="3 3"' if op == "none" else ""
+            parts.append(f'<path d="M{place:g},{y:g}h14" stroke="{colour(op)}" stroke-width="4"{dash}/>')
+        parts.append(f'<text class="s" x="{place + (19 if op else 0):g}" y="{y + 3.5:g}">{html.escape(label)}</text>')
         place += room
-    return "".join(parts), y + 14
+    return "".join(parts), y + 12
 
 
 def picture(
@@ -267,78 +297,98 @@ def picture(
 ) -> str:
     """The chosen panels of row ``t`` (the last if None) as one SVG text, the same text every time.
 
-    Raises ``IndexError`` for a row that is not there, ``ValueError`` for a recording without rows.
+    A recording without rows shows its cells with all operations alike. Raises ``IndexError`` for a row that is not
+    there, ``UserError`` for an unknown theme or panel.
     """
-    if not len(recording):
-        raise ValueError("picture: the recording has no rows yet")
-    t = len(recording) - 1 if t is None else range(len(recording))[t]
-    space = frames.space_of(recording)
-    meta = frames.head(recording)
+    choose("theme", theme, THEMES)
+    for panel in panels:
+        choose("panels", panel, PANELS)
+    row = None
+    if len(recording) or t is not None:
+        row = range(len(recording))[-1 if t is None else t]
     parts: list[str] = []
-    y = 14.0
-    if {"transport", "knobs"} & set(panels):
-        values = ", ".join(
-            f"{frames.symbol(recording, k)} {v:.3g}" for k, v in recording.values(t).items() if k == "lam"
-        )
-        title = (
-            f"{meta['method'].upper()} on {meta['task']}, seed {meta['seed']} · row {t} of {frames.planned(recording)}"
-        )
-        parts.append(f'<text x="14" y="{y + 6:g}" style="font-weight:600;font-size:13px">{html.escape(title)}</text>')
-        parts.append(f'<text class="s" x="{width - 14:g}" y="{y + 6:g}" text-anchor="end">{html.escape(values)}</text>')
-        y += 18
-    both = "cells" in panels and "curves" in panels
-    top, ends = y, [y]
+    y = 12.0
+    for name, block in (("transport", _header), ("knobs", _values), ("notice", _sentence)):
+        if name in panels:
+            y = block(recording, row, width, y, parts)
+    y += 6
+    both, top, ends = "cells" in panels and "curves" in panels and row is not None, y, [y]
     if "cells" in panels:
-        room = width * 0.6 - 20 if both else width - 28
-        ends.append(_cells_block(recording, t, space, room, top, parts))
-    if "curves" in panels:
+        ends.append(_cells_block(recording, row, width * 0.6 - 20 if both else width - 28, top, parts))
+    if "curves" in panels and row is not None:
         left = width * 0.6 + 8 if both else 14.0
-        ends.append(_curves_block(recording, t, meta["charts"], left, width - left - 10, top, theme, parts))
+        ends.append(_curves_block(recording, row, left, width - left - 10, top, theme, parts))
     y = max(ends)
-    if "ribbons" in panels:
-        body, used = ribbons_markup(recording, t, width - 24, theme)
-        caption = "EDGES OVER TIME · colour: leading op, depth: certainty, ○ death, ● birth; right: all ops of this row"
-        parts.append(f'<text class="t" x="14" y="{y + 12:g}" style="font-size:11px">{caption}</text>')
-        parts.append(f'<g transform="translate(12 {y + 22:g})">{body}</g>')
+    if "ribbons" in panels and row is not None:
+        body, used = ribbons_markup(recording, row, width - 28, theme)
+        caption = (
+            "edges over time: colour = leading op, depth = certainty, ○ death, ● birth; right, all ops of this step"
+        )
+        parts.append(f'<text class="t" x="14" y="{y + 14:g}">{caption}</text>')
+        parts.append(f'<g transform="translate(14 {y + 24:g})">{body}</g>')
         y += used + 24
-    if "notice" in panels:
-        parts.append(f'<text x="14" y="{y + 12:g}">{html.escape(frames.notice(recording, t))}</text>')
-        y += 20
-    height = y + 8
-    c = THEMES[theme]
+    c, height = THEMES[theme], y + 8
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:.0f}" width="{width:g}" '
-        f'height="{height:.0f}">{style(theme)}<rect width="100%" height="100%" rx="10" fill="{c["panel"]}" '
-        f'stroke="{c["line"]}"/>{"".join(parts)}</svg>'
+        f'height="{height:.0f}">{style(theme)}<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:.0f}" '
+        f'rx="10" fill="{c["panel"]}" stroke="{c["line"]}"/>{"".join(parts)}</svg>'
     )
 
 
-def _cells_block(recording: Recording, t: int, space: Space, room: float, top: float, parts: list[str]) -> float:
+def _header(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:
+    meta, steps = recording.meta, int(recording.meta.get("steps", 0))
+    title = f"{str(meta.get('method', '')).upper()} on {meta.get('task', '')}, seed {meta.get('seed', 0)}"
+    where = "not run yet" if t is None else f"step {frames.whole_steps(recording)[t]} of {steps or len(recording)}"
+    parts.append(f'<text class="h" x="14" y="{y + 12:g}">{html.escape(title)}</text>')
+    parts.append(f'<text class="n" x="{width - 14:g}" y="{y + 12:g}" text-anchor="end">{where}</text>')
+    return y + 18
+
+
+def _values(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:
+    """The knobs of the first group, and the values that are in force."""
+    values = recording.values(t)
+    texts = [
+        f"{k.label} {frames.brief(values[n])}" for n, k in recording.knobs.items() if k.group == "main" and not k.toggle
+    ]
+    if t is not None and "tau" in recording[t].metrics:
+        texts.append(f"temperature τ {frames.brief(float(recording[t].metrics['tau']))}")
+    if not texts:
+        return y
+    parts.append(f'<text class="s" x="14" y="{y + 12:g}">{html.escape(" · ".join(texts))}</text>')
+    return y + 16
+
+
+def _sentence(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:
+    text = frames.notice(recording, t) if t is not None else "Nothing has been searched yet."
+    for line in wrap(text, int((width - 28) / 6.6)):
+        parts.append(f'<text class="n" x="14" y="{y + 13:g}">{html.escape(line)}</text>')
+        y += 16
+    return y
+
+
+def _cells_block(recording: Recording, t: int | None, room: float, top: float, parts: list[str]) -> float:
+    space = frames.space_of(recording)
     places, y = layout(space), top
     scale = min(room / places.width, 1.25)
-    living = frames.alive(space, frames.chosen(recording)[t])
     for cell, markup in enumerate(cells_markup(recording, t)):
-        name = frames.cell_name(space.cells[cell]).upper()
-        count = f"{int(living[cell].sum())} of {len(space.edges)} edges"
-        parts.append(
-            f'<text class="t" x="14" y="{y + 12:g}" style="font-size:11px">{html.escape(name)} · {count}</text>'
-        )
+        living = len(space.edges) if t is None else int(frames.judged(recording).living[t, cell].sum())
+        title = f"{frames.cell_name(space.cells[cell])} · {living} of {len(space.edges)} edges"
+        parts.append(f'<text class="t" x="14" y="{y + 12:g}">{html.escape(title)}</text>')
         body = markup.split(">", 1)[1].removesuffix("</svg>")
-        parts.append(f'<g transform="translate(10 {y + 16:g}) scale({scale:.3f})">{body}</g>')
+        parts.append(f'<g transform="translate(14 {y + 16:g}) scale({scale:.3f})">{body}</g>')
         y += 20 + places.height * scale
-    body, end = legend_markup(space, 14, y + 6, room)
+    body, end = legend_markup(space, 14, y + 8, room)
     parts.append(body)
     return end + 4
 
 
 def _curves_block(
-    recording: Recording, t: int, charts: Any, left: float, width: float, top: float, theme: str, parts: list[str]
+    recording: Recording, t: int, left: float, width: float, top: float, theme: str, parts: list[str]
 ) -> float:
     y = top
-    for chart in charts:
-        height = 128.0 if chart["series"][0]["metric"] == "accuracy" else 82.0
-        body = curve_markup(recording, chart, t, width, height, theme)
-        if body:
+    for chart in frames.charts(recording):
+        height = 136.0 if len(chart["series"]) > 2 else 84.0
+        if body := curve_markup(recording, chart, t, width, height, theme):
             parts.append(f'<g transform="translate({left:g} {y:g})">{body}</g>')
             y += height
     return y

@@ -18,7 +18,7 @@ import traitlets
 from nascore.record import Recording
 from nasviz import frames
 from nasviz.layout import edge_names
-from nasviz.svg import CREDIT_HEIGHT, PANELS, cell_markup, picture
+from nasviz.svg import BAR, PANELS, cell_markup, picture
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, colour, op_label
 
 __all__ = ["CellView", "Cursor", "Curves", "KnobBar", "Ribbons", "Shown", "Transport", "View", "compare", "show"]
@@ -66,8 +66,15 @@ def setup(recording: Recording, panels: Sequence[str], title: str = "") -> dict[
         "colours": [colour(op) for op in space.ops],
         "width": STRAND_WIDTH,
         "opacity": STRAND_OPACITY,
-        "creditHeight": CREDIT_HEIGHT,
+        "bar": BAR,
+        "window": frames.WINDOW,
     }
+
+
+def whole(recording: Recording) -> tuple[dict[str, Any], list[bytes]]:
+    """All of a recording for the browser: JSON data and tables."""
+    data, tables = frames.rows(recording)
+    return {"head": frames.head(recording), "data": data}, tables
 
 
 class Cursor(traitlets.HasTraits):
@@ -86,6 +93,8 @@ class Cursor(traitlets.HasTraits):
 class View(anywidget.AnyWidget):
     """One or more panels over one recording, live or not."""
 
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)  # anywidget sends it only if the class declares it
     setup = traitlets.Dict().tag(sync=True)
     t = traitlets.Int(-1).tag(sync=True)
     edge = traitlets.Unicode("").tag(sync=True)
@@ -104,7 +113,8 @@ class View(anywidget.AnyWidget):
         **traits: Any,
     ):
         self._recording = recording
-        self._ghost: tuple[Recording | None, int] = (None, 0)
+        self._ghost: Recording | None = None
+        self._wishes: dict[str, float] = {}
         self._title = title
         self._handlers: list[Handler] = []
         self.panels = tuple(panels or type(self).panels)
@@ -120,12 +130,18 @@ class View(anywidget.AnyWidget):
                 traitlets.link((cursor, name), (self, name))
         self.on_msg(self._heard)
 
-    def load(self, recording: Recording, **extra: Any) -> None:
-        """Show another recording; ``extra`` is added to ``setup`` (such as ``methods`` to choose from)."""
-        self._recording = recording
-        self._ghost = (None, 0)
-        with self.hold_sync():
-            self.setup = setup(recording, self.panels, self._title) | extra
+    def load(
+        self, recording: Recording, methods: Sequence[str] = (), wishes: Mapping[str, float] | None = None
+    ) -> None:
+        """Show another recording.
+
+        Args:
+            recording: what to show.
+            methods: what the method can be changed to, by name.
+            wishes: values the knobs are to show although no row has run under them yet.
+        """
+        self._recording, self._ghost, self._wishes = recording, None, dict(wishes or {})
+        self.setup = setup(recording, self.panels, self._title) | {"methods": list(methods)}
         self._send_all()
 
     def append(self, recording: Recording, since: int) -> None:
@@ -135,24 +151,22 @@ class View(anywidget.AnyWidget):
 
     def ghost(self, recording: Recording | None) -> None:
         """Draw another run's curves pale behind this one's; None takes them away."""
+        self._ghost = recording
         if recording is None:
-            self._ghost = (None, 0)
             self.send({"kind": "ghost"})
-            return
-        self._ghost = (recording, len(recording))
-        data, tables = frames.rows(recording)
-        self.send({"kind": "ghost", "head": frames.head(recording), "data": data}, tables)
+        else:
+            message, tables = whole(recording)
+            self.send({"kind": "ghost", "label": frames.ghost_label(self._recording, recording)} | message, tables)
 
     def on_command(self, handler: Handler) -> None:
         """Call ``handler(name, payload)`` for every command of the controls. What it raises is shown in the view."""
         self._handlers.append(handler)
 
     def _send_all(self) -> None:
-        message = {"kind": "head", "head": frames.head(self._recording)}
-        data, tables = frames.rows(self._recording)
-        self.send(message | {"data": data}, tables)
-        if self._ghost[0] is not None:
-            self.ghost(self._ghost[0])
+        message, tables = whole(self._recording)
+        self.send({"kind": "head", "wishes": self._wishes} | message, tables)
+        if self._ghost is not None:
+            self.ghost(self._ghost)
 
     def _heard(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
         if content.get("kind") == "hello":
@@ -216,25 +230,33 @@ def caption(recording: Recording, t: int | None = None) -> str:
     return f"{recording.meta.get('method')} on {recording.meta.get('task')}, row {row}: {frames.notice(recording, row)}"
 
 
+BESIDE = ("transport", "cells", "curves", "ribbons", "notice")
+"""The panels of runs that stand side by side: without knobs."""
+
+
 def show(
     recording: Recording | str,
-    panels: Sequence[str] = ("transport", "cells", "curves", "ribbons", "notice"),
+    panels: Sequence[str] = BESIDE,
     t: int | None = None,
     cursor: Cursor | None = None,
+    ghost: Recording | None = None,
 ) -> Shown:
-    """The chosen panels of a recording (or of a shipped one, by name), at row ``t`` or the last one."""
+    """The chosen panels of a recording (or of a shipped one, by name), at row ``t`` or the last one.
+
+    ``ghost`` is another run whose curves are drawn pale; views with the same ``cursor`` move together.
+    """
     found = Recording.open(recording) if isinstance(recording, str) else recording
     setup(found, panels)  # a wrong panel is told now, not when the cell is displayed
 
     def widget() -> View:
-        return View(found, panels, cursor, t=-1 if t is None else t)
+        view = View(found, panels, cursor, t=-1 if t is None else range(len(found))[t])
+        view.ghost(ghost)
+        return view
 
     return Shown(lambda: picture(found, t, panels), caption(found, t), widget)
 
 
-def compare(
-    a: Recording | str, b: Recording | str, panels: Sequence[str] = ("transport", "cells", "curves", "ribbons")
-) -> Shown:
+def compare(a: Recording | str, b: Recording | str, panels: Sequence[str] = BESIDE) -> Shown:
     """Two runs side by side with one cursor."""
     pair = [Recording.open(run) if isinstance(run, str) else run for run in (a, b)]
     for run in pair:
@@ -244,20 +266,23 @@ def compare(
         import ipywidgets as widgets
 
         cursor = Cursor()
-        views = [
-            View(run, panels, cursor, title=_difference(run, pair), layout={"flex": "1 1 0", "min_width": "0"})
-            for run in pair
-        ]
-        return widgets.HBox(views, layout={"width": "100%"})
+        layout = {"flex": "1 1 520px", "min_width": "0"}
+        views = [View(run, panels, cursor, title=difference(run, pair), layout=layout) for run in pair]
+        return widgets.HBox(views, layout={"width": "100%", "flex_flow": "row wrap"})
 
     return Shown(lambda: _side_by_side([picture(run, None, panels, width=720) for run in pair]), _both(pair), widget)
 
 
-def _difference(run: Recording, pair: Sequence[Recording]) -> str:
-    """A title that says in which knobs this run differs from the other."""
-    ours, other = run.values(0), next(r for r in pair if r is not run).values(0) if pair[0] is not pair[1] else {}
-    differing = [f"{frames.symbol(run, name)} {value:.3g}" for name, value in ours.items() if other.get(name) != value]
-    return ", ".join([str(run.meta.get("method", "")).upper(), *differing[:3]])
+def difference(run: Recording, runs: Sequence[Recording]) -> str:
+    """A title that says what sets this run apart from the others: method, task, and the knobs that differ."""
+    parts = [f"{str(run.meta.get('method', '')).upper()} on {run.meta.get('task', '')}"]
+    others = [other for other in runs if other is not run]
+    if any(other.meta.get("seed") != run.meta.get("seed") for other in others):
+        parts.append(f"seed {run.meta.get('seed')}")
+    for name, value in run.values(0).items():
+        if any(other.values(0).get(name, value) != value for other in others):
+            parts.append(f"{frames.symbol(run, name)} {frames.brief(value)}")
+    return ", ".join(parts[:5])
 
 
 def _both(pair: Sequence[Recording]) -> str:

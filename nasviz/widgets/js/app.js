@@ -1,62 +1,75 @@
 // Puts the panels of a view together and redraws them at most once a frame.
 
-const PANELS = { transport: transportPanel, knobs: knobsPanel, cells: cellsPanel, curves: curvesPanel, ribbons: ribbonsPanel };
+const PANELS = { transport: transportPanel, notice: noticePanel, knobs: knobsPanel, cells: cellsPanel,
+                 curves: curvesPanel, ribbons: ribbonsPanel };
 
-function mount(element, store) {
-  const board = make("div", { class: "board" });
-  const root = make("div", { class: "nasviz", tabindex: "-1" }, board);
-  const panels = store.setup.panels.filter((name) => PANELS[name]).map((name) => PANELS[name](store));
-  board.dataset.panels = store.setup.panels.join(" ");
-  board.append(...panels.map((panel) => panel.element));
-  if (store.setup.panels.includes("notice") && !store.setup.panels.includes("curves")) {
-    const note = make("p", { class: "note notice", "aria-live": "polite" });
-    board.append(note);
-    panels.push({ update() { note.textContent = store.rows?.notes[store.t] ?? ""; } });
-  }
-  element.append(root);
-
-  let waiting = false, pictures = 0;
-  function paint() {
-    waiting = false;
-    try {
-      for (const panel of panels) panel.update();
-    } catch (error) {  // an error in a callback would show in the console only
-      root.dataset.error = String(error);
-      (root.querySelector(".trouble") ?? root.appendChild(make("div", { class: "trouble" }))).textContent = String(error);
-      throw error;
-    }
-    root.dataset.pictures = ++pictures;
-    root.dataset.t = store.t;
-    root.dataset.rows = store.rows?.length ?? 0;
-  }
-  function schedule() {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(paint);
-  }
-  const changed = () => schedule();
-  store.addEventListener("change", changed);
-
-  // Colours painted on a canvas do not follow the page's theme by themselves.
-  const theme = new MutationObserver(() => { store.dispatchEvent(new Event("theme")); schedule(); });
-  for (const node of [document.body, document.documentElement]) {
-    theme.observe(node, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "data-theme", "class"] });
-  }
-  root.addEventListener("keydown", (event) => keys(event, store, root));
-  schedule();
-  return () => { store.removeEventListener("change", changed); theme.disconnect(); };
+function noticePanel(store) {
+  const text = make("span", { "aria-live": "polite" });
+  const element = make("p", { class: "panel notice" }, make("b", { text: "Notice" }), text);
+  return { element, update: () => set(text, { text: store.rows?.notes[store.t] ?? "Nothing has been searched yet." }) };
 }
 
-// Space plays or pauses, arrows move the cursor; not where a control has its own use for the key.
-function keys(event, store, root) {
-  if (["INPUT", "SELECT", "BUTTON", "SUMMARY"].includes(event.target.tagName) || !store.rows) return;
-  const to = { ArrowLeft: store.t - 1, ArrowRight: store.t + 1, Home: 0, End: store.rows.length - 1 }[event.key];
-  if (to != null) store.cursor.move({ t: clamp(to, 0, store.rows.length - 1) });
-  else if (event.key === " ") {
-    const names = ["Pause", "Resume", "Play", "Halt"];
-    const button = names.map((name) => root.querySelector(`[aria-label="${name}"]`)).find((node) => node && node.offsetParent);
-    button?.click();
-  } else return;
+// Draws a store into an element; returns what takes the view away again.
+function mount(element, store) {
+  const names = Object.keys(PANELS).filter((name) => store.setup.panels.includes(name));
+  const panels = Object.fromEntries(names.map((name) => [name, PANELS[name](store)]));
+  const board = make("div", { class: "board", "data-panels": names.join(" ") }, ...names.map((name) => panels[name].element));
+  const root = make("div", { class: "nasviz", "data-lm-suppress-shortcuts": "true" }, board);
+  element.append(root);
+
+  let waiting = false, pictures = 0, last = 0;
+  function paint() {
+    waiting = false;
+    const now = performance.now();
+    root.classList.toggle("moving", now - last < 250);  // in a quick succession of pictures nothing glides
+    last = now;
+    try {
+      for (const panel of Object.values(panels)) panel.update();
+    } catch (error) {  // an error in a callback would show in the console only
+      tellTrouble(root, error);
+      throw error;
+    }
+    Object.assign(root.dataset, { pictures: ++pictures, t: store.t, rows: store.rows?.length ?? 0 });
+  }
+  function schedule() {
+    if (!waiting) requestAnimationFrame(paint);
+    waiting = true;
+  }
+  store.addEventListener("change", schedule);
+  const stopTheme = watchTheme(() => { store.dispatchEvent(new Event("theme")); schedule(); });
+  root.addEventListener("keydown", (event) => keys(event, store, panels.transport));
+  schedule();
+  return () => {
+    store.playing = false;
+    store.removeEventListener("change", schedule);
+    stopTheme();
+  };
+}
+
+function tellTrouble(root, error) {
+  const box = root.querySelector(".trouble") ?? root.appendChild(make("div", { class: "trouble", role: "alert" }));
+  set(box, { text: `The view could not be drawn: ${error}` });
+}
+
+// Colours painted on a canvas do not follow the page's theme by themselves.
+function watchTheme(act) {
+  const observer = new MutationObserver(act), query = matchMedia("(prefers-color-scheme: dark)");
+  const attributeFilter = ["data-jp-theme-light", "data-jp-theme-name", "data-theme", "class"];
+  for (const node of [document.body, document.documentElement]) observer.observe(node, { attributes: true, attributeFilter });
+  query.addEventListener("change", act);
+  return () => { observer.disconnect(); query.removeEventListener("change", act); };
+}
+
+// Space plays or pauses, arrows move the cursor, Escape unpins; not where a control has its own use for the key.
+function keys(event, store, transport) {
+  if (!store.rows?.length || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (["INPUT", "SELECT", "BUTTON", "SUMMARY"].includes(event.target.tagName)) return;
+  const last = store.rows.length - 1, stride = event.shiftKey ? 10 : 1;
+  const to = { ArrowLeft: store.t - stride, ArrowRight: store.t + stride, Home: 0, End: last }[event.key];
+  if (to != null) store.cursor.move({ t: to >= last ? -1 : Math.max(to, 0) });
+  else if (event.key === "Escape") store.cursor.move({ edge: "" });
+  else if (event.key === " " && transport) transport.toggle();
+  else return;
   event.preventDefault();
   event.stopPropagation();
 }

@@ -1,34 +1,29 @@
 // The cells. Paths come from Python once; here only widths, opacities and labels change.
 
+const TABS = [["distribution", "distribution p"], ["sample", "this step's sample z"], ["child", "derived child"]];
+
 function cellsPanel(store) {
   const panel = make("section", { class: "panel cells", "aria-label": "cells" });
-  const tabs = make("div", { class: "chips", role: "tablist", "aria-label": "what the strands show" });
-  const views = [];
-  let shownHead = null;
+  const tabs = make("div", { class: "chips tabs", role: "tablist", "aria-label": "what the strands show" });
+  const drawings = make("div", { class: "drawings" });
+  const keys = make("div", { class: "legend" });
+  let views = [], shownHead = null;
 
-  for (const [name, label] of [["distribution", "distribution p"], ["sample", "this step's sample z"],
-                               ["child", "derived child"]]) {
-    const tab = make("button", { type: "button", class: "chip", role: "tab", "aria-label": name, text: label });
-    tab.addEventListener("click", () => { store.tab = name; store.changed(); });
+  for (const [name, label] of TABS) {
+    const tab = make("button", { type: "button", class: "chip", role: "tab", "aria-label": name, title: label, text: label });
     tab.dataset.tab = name;
+    tab.addEventListener("click", () => { store.tab = name; store.changed(); });
+    tab.addEventListener("keydown", (event) => stepFocus(event, [...tabs.children], "ArrowLeft", "ArrowRight", (next) => next.click()));
     tabs.append(tab);
   }
+  panel.append(tabs, drawings, keys);
 
   function build() {
     const { setup, rows } = store;
     shownHead = rows.head;
-    views.length = 0;
-    panel.replaceChildren();
-    rows.head.cells.forEach((name, cell) => {
-      const title = make("h2", { text: "" });
-      const bar = make("div", { class: "row" }, title);
-      if (cell === 0) bar.append(tabs);
-      const box = make("div", { class: "drawing" });
-      box.innerHTML = setup.skeletons[cell];  // written by nasviz.picture; names in it are escaped there
-      panel.append(bar, box);
-      views.push(cellView(store, cell, name, title, box));
-    });
-    panel.append(legend(store));
+    views = rows.head.cells.map((name, cell) => cellView(store, cell, name));
+    drawings.replaceChildren(...views.map((view) => view.element));
+    legend(keys, setup, rows.head);
   }
 
   return {
@@ -39,29 +34,48 @@ function cellsPanel(store) {
       for (const tab of tabs.children) {
         const on = tab.dataset.tab === store.tab;
         tab.classList.toggle("on", on);
-        set(tab, { "aria-selected": on });
+        set(tab, { "aria-selected": String(on), tabindex: on ? 0 : -1 });
       }
       if (store.t >= 0) for (const view of views) view.update();
     },
   };
 }
 
-function cellView(store, cell, name, title, box) {
-  const { head } = store.rows;
-  const edges = [...box.querySelectorAll(".edge")].map((group) => {
-    const edge = Number(group.dataset.edge);
-    const key = `${name}:${edge}`;
+// Arrow keys move the focus within a group of which only one element is in the tab order.
+function stepFocus(event, group, back, forth, then = () => {}) {
+  const step = { [back]: -1, [forth]: 1 }[event.key];
+  if (!step) return;
+  const next = group[(group.indexOf(event.currentTarget) + step + group.length) % group.length];
+  for (const element of group) set(element, { tabindex: element === next ? 0 : -1 });
+  next.focus();
+  then(next);
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+function cellView(store, cell, name) {
+  const { setup, rows: { head } } = store;
+  const title = make("h2");
+  const box = make("div", { class: "drawing" });
+  box.innerHTML = setup.skeletons[cell];  // written by nasviz.svg; names in it are escaped there
+  const groups = [...box.querySelectorAll(".edge")];
+  const edges = groups.map((group) => {
+    const edge = Number(group.dataset.edge), key = `${name}:${edge}`;
+    const pin = () => store.cursor.move({ edge: store.cursor.edge === key ? "" : key });
     group.addEventListener("pointerenter", () => store.cursor.move({ hover: key }));
     group.addEventListener("pointerleave", () => store.cursor.move({ hover: "" }));
-    const pin = () => store.cursor.move({ edge: store.cursor.edge === key ? "" : key });
     group.addEventListener("click", pin);
+    group.addEventListener("focus", () => { if (group.matches(":focus-visible")) store.cursor.move({ hover: key }); });
+    group.addEventListener("blur", () => store.cursor.move({ hover: "" }));
     group.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); event.stopPropagation(); pin(); }
+      stepFocus(event, groups, "ArrowUp", "ArrowDown");
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      event.stopPropagation();
+      pin();
     });
-    const bar = group.querySelector(".credit");
-    return { edge, key, group, bar, foot: Number(bar.getAttribute("y")),
-             label: box.querySelector(`.label[data-edge="${edge}"]`),
-             strands: [...group.querySelectorAll(".strand")].map((path) => [head.ops.indexOf(path.dataset.op), path]) };
+    const strands = [...group.querySelectorAll(".strand")].map((path) => ({ op: head.ops.indexOf(path.dataset.op), path, drawn: -1 }));
+    return { edge, key, group, strands, bar: group.querySelector(".credit"), label: box.querySelector(`.label[data-edge="${edge}"]`) };
   });
 
   function weight(t, edge, op) {
@@ -71,48 +85,53 @@ function cellView(store, cell, name, title, box) {
   }
 
   function update() {
-    const { rows, t, setup } = store;
+    const { rows, t, cursor } = store;
     let living = 0;
-    for (const { edge, key, group, bar, foot, label, strands } of edges) {
+    for (const { edge, key, group, strands, bar, label } of edges) {
       const alive = rows.at("alive", t, cell, edge) === 1;
       living += alive;
       group.classList.toggle("dead", !alive);
-      group.classList.toggle("pinned", store.cursor.edge === key);
-      let best = 0, most = -1;
-      for (const [op, path] of strands) {
-        const p = weight(t, edge, op);
-        const size = Number.isFinite(p) ? clamp(p, 0, 1) : 0;
-        path.style.strokeWidth = (setup.width[0] + (setup.width[1] - setup.width[0]) * size).toFixed(2);
-        path.style.strokeOpacity = (setup.opacity[0] + (setup.opacity[1] - setup.opacity[0]) * Math.sqrt(size)).toFixed(3);
-        if (size > most) { most = size; best = op; }
+      group.classList.toggle("pinned", cursor.edge === key);
+      group.classList.toggle("pointed", cursor.hover === key);
+      let best = strands[0].op, most = -1;
+      for (const strand of strands) {
+        const p = weight(t, edge, strand.op), size = isNumber(p) ? clamp(p, 0, 1) : 0;
+        paintStrand(strand, size, setup);
+        if (size > most) [most, best] = [size, strand.op];
       }
-      const share = clamp(rows.at("share", t, cell, edge) / rows.creditScale || 0, -1, 1);
-      const height = Math.abs(share) * setup.creditHeight;
-      bar.setAttribute("y", share > 0 ? foot - height : foot);
-      bar.setAttribute("height", height.toFixed(1));
-      bar.classList.toggle("helps", share > 0);
-      bar.classList.toggle("hurts", share <= 0);
-      const says = `${setup.labels[best]} ${short(most)}`;
-      const shown = key === store.cursor.hover || key === store.cursor.edge;
-      label.textContent = shown ? says : "";
-      const spoken = `${name} ${setup.edges[edge]}: ${says}${alive ? "" : ", dead"}`;
-      if (group.getAttribute("aria-label") !== spoken) group.setAttribute("aria-label", spoken);
+      paintBar(bar, rows.at("contribution", t, cell, edge) / rows.creditScale, setup.bar);
+      const says = `${setup.labels[best]} ${share(most)}`;
+      set(label, { text: key === cursor.hover || key === cursor.edge ? says : "" });
+      set(group, { "aria-label": `${name} ${setup.edges[edge]}: ${says}${alive ? "" : ", dead"}`,
+                   "aria-pressed": String(cursor.edge === key) });
     }
-    title.textContent = `${setup.cellNames[cell]} · ${living} of ${edges.length} edges`;
+    set(title, { text: `${setup.cellNames[cell]} · ${living} of ${edges.length} edges` });
   }
 
-  return { update };
+  return { element: make("figure", { class: "cell-figure" }, title, box), update };
 }
 
-function legend(store) {
-  const { setup, rows } = store;
-  const list = make("div", { class: "legend" });
-  rows.head.ops.forEach((op, k) => {
+const between = ([low, high], share) => low + (high - low) * share;
+
+function paintStrand(strand, size, setup) {
+  if (Math.abs(size - strand.drawn) < 1e-4) return;
+  strand.drawn = size;
+  strand.path.style.strokeWidth = between(setup.width, size).toFixed(2);
+  strand.path.style.strokeOpacity = between(setup.opacity, Math.sqrt(size)).toFixed(3);
+}
+
+function paintBar(bar, contribution, longest) {
+  const length = Math.min(Math.abs(contribution) || 0, 1) * longest, middle = Number(bar.dataset.x);
+  set(bar, { x: (contribution > 0 ? middle : middle - length).toFixed(1), width: length.toFixed(1) });
+  bar.classList.toggle("helps", contribution > 0);
+  bar.classList.toggle("hurts", !(contribution > 0));
+}
+
+function legend(list, setup, head) {
+  list.replaceChildren(...head.ops.map((op, k) => {
     const key = make("i");
     key.style.borderTop = `4px ${op === "none" ? "dashed" : "solid"} ${setup.colours[k]}`;
-    list.append(make("span", {}, key, setup.labels[k]));
-  });
-  list.append(make("span", { text: "one strand an op, as wide as its probability" }),
-              make("span", { text: "bar at an arrow's head: credit, filled helps, hollow hurts" }));
-  return list;
+    return make("span", {}, key, setup.labels[k]);
+  }), make("span", { text: "a strand an op, as wide as it is probable" }),
+  make("span", { text: `bar at the head: credit, mean of ${setup.window} rows, ■ helps, □ hurts` }));
 }

@@ -1,17 +1,16 @@
 // The curves: ink and dashes, direct labels, one time axis. Hues are kept for operations.
 
-const CURVE = { width: 350, left: 34, right: 112, top: 20, bottom: 12 };
+const CURVE = { left: 30, right: 128, top: 21, bottom: 9, line: 12.5 };
 
 function curvesPanel(store) {
   const panel = make("section", { class: "panel curves", "aria-label": "curves" });
-  const note = make("p", { class: "note", "aria-live": "polite" });
+  const ghostNote = make("span", { class: "note ghost-note" });
   let charts = [], shownHead = null;
 
   function build() {
     shownHead = store.rows.head;
     charts = shownHead.charts.map((spec) => chartView(store, spec));
-    panel.replaceChildren(make("h2", { text: "curves" }), ...charts.map((chart) => chart.element));
-    if (store.setup.panels.includes("notice")) panel.append(note);
+    panel.replaceChildren(make("h2", { text: "Curves" }), ghostNote, ...charts.map((chart) => chart.element));
   }
 
   return {
@@ -19,111 +18,170 @@ function curvesPanel(store) {
     update() {
       if (!store.rows) return;
       if (store.rows.head !== shownHead) build();
+      show(ghostNote, store.ghost);
+      set(ghostNote, { text: store.ghost ? `pale: ${store.ghostLabel}` : "" });
       charts.forEach((chart) => chart.update());
-      const says = store.rows.notes[store.t] ?? "";
-      if (note.textContent !== says) note.textContent = says;
     },
   };
 }
 
 function chartView(store, spec) {
-  const height = spec.series.length > 2 ? 132 : 84;
-  const { width, left, right, top, bottom } = CURVE;
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.title });
+  const svg = draw("svg", { role: "img", "aria-label": spec.title });
+  const element = make("div", { class: `chart${spec.series.length > 2 ? " tall" : ""}` }, svg);
   const title = draw("text", { class: "soft", x: 0, y: 11, text: spec.title });
-  const grid = draw("g"), marks = draw("g", { class: "marks" }), lines = draw("g"), names = draw("g");
+  const grid = draw("g"), marks = draw("g", { class: "marks" }), lines = draw("g"), dots = draw("g"), names = draw("g");
   const cursor = draw("path", { class: "cursor" });
-  svg.append(grid, marks, lines, names, cursor, title);
-  const series = spec.series.map((item) => {
-    const curve = (extra) => draw("path", { class: `curve${extra}${item.soft ? " soft" : ""}`, "stroke-dasharray": item.dash });
-    const path = curve(""), ghost = curve(" ghost"), label = draw("text", { class: item.soft ? "soft" : "" });
-    lines.append(ghost, path);
-    names.append(label);
-    return { item, path, ghost, label };
-  });
-  let gridTop = null;
+  svg.append(grid, marks, lines, cursor, dots, names, title);
+  const series = spec.series.map((item) => seriesView(item, lines, dots, names));
+  let size = { width: 0, height: 0 }, drawnFor = "", top = 1, pointed = null;
 
-  svg.addEventListener("pointermove", (event) => {
-    const box = svg.getBoundingClientRect();
-    const x = (event.clientX - box.left) / box.width * width;
-    if (!store.rows || x < left || x > width - right) return leave();
-    const t = Math.round((x - left) / (width - left - right) * (store.rows.total - 1));
-    const says = series.map(({ item }) => [item.label, store.rows.latest(item.metric, t)])
-      .filter(([, value]) => value != null).map(([label, value]) => `${label} ${short(value)}`).join(" · ");
-    if (t < store.rows.length) title.textContent = `row ${t}: ${says}`;
-  });
-  const leave = () => { title.textContent = spec.title; };
-  svg.addEventListener("pointerleave", leave);
-  svg.addEventListener("click", (event) => {
-    const box = svg.getBoundingClientRect();
-    const share = ((event.clientX - box.left) / box.width * width - left) / (width - left - right);
-    if (store.rows && share >= 0 && share <= 1) {
-      store.cursor.move({ t: clamp(Math.round(share * (store.rows.total - 1)), 0, store.rows.length - 1) });
-    }
-  });
+  const area = () => ({ left: CURVE.left, right: size.width - CURVE.right, top: CURVE.top, bottom: size.height - CURVE.bottom });
+  const x = (t) => CURVE.left + t / Math.max(store.rows.total - 1, 1) * (size.width - CURVE.right - CURVE.left);
+  const y = (value) => area().bottom - clamp((value - spec.range[0]) / (top - spec.range[0]), 0, 1) * (area().bottom - area().top);
+
+  new ResizeObserver(([entry]) => {
+    size = { width: entry.contentRect.width, height: entry.contentRect.height };
+    store.changed();
+  }).observe(element);
+  svg.addEventListener("pointermove", (event) => { pointed = rowAt(event); if (event.buttons) jump(); store.changed(); });
+  svg.addEventListener("pointerdown", (event) => { pointed = rowAt(event); jump(); });
+  svg.addEventListener("pointerleave", () => { pointed = null; store.changed(); });
+
+  function rowAt(event) {
+    const { left, right } = area();
+    const across = (event.clientX - svg.getBoundingClientRect().left - left) / (right - left);
+    return store.rows?.length && across > -0.02 && across < 1.02
+      ? clamp(Math.round(across * (store.rows.total - 1)), 0, store.rows.length - 1) : null;
+  }
+
+  function jump() {
+    if (pointed !== null) store.cursor.move({ t: pointed });
+  }
+
+  function isShown(known) {
+    if (!known.length) return false;
+    return !("unless" in spec) || known.some(({ item }) => store.rows.metrics[item.metric].some((value) => value != null && value !== spec.unless));
+  }
+
+  // What depends on the rows and the size alone; moving the cursor draws none of it again.
+  function rebuild(known) {
+    const { rows, ghost } = store;
+    top = spec.range[1] ?? nice(Math.max(...known.map(({ item }) => most(rows.metrics[item.metric]))));
+    set(svg, { viewBox: `0 0 ${size.width} ${size.height}` });
+    gridLines(grid, [spec.range[0], (spec.range[0] + top) / 2, top], y, area());
+    marks.replaceChildren(...rows.changes.map((change) =>
+      draw("path", { d: `M${x(change.t).toFixed(1)},${area().top}V${area().bottom}` })));
+    for (const one of series) one.rebuild(rows, ghost, x, y);
+  }
 
   function update() {
-    const { rows, ghost, t } = store;
-    const low = spec.range[0];
+    const { rows, t } = store;
     const known = series.filter(({ item }) => rows.metrics[item.metric]?.some((value) => value != null));
-    svg.style.display = known.length ? "" : "none";
-    if (!known.length) return;
-    let high = spec.range[1];
-    if (high == null) {
-      high = 0;
-      for (const { item } of known) for (const value of rows.metrics[item.metric]) if (value > high) high = value;
-      high = high > 0 ? 1.05 * high : 1;
-    }
-    const x = (row) => left + row / Math.max(rows.total - 1, 1) * (width - left - right);
-    const y = (value) => height - bottom - clamp((value - low) / (high - low), 0, 1) * (height - top - bottom);
-    if (gridTop !== high) { gridTop = high; gridLines(grid, low, high, y); }
-    marks.replaceChildren(...rows.changes.map((change) =>
-      draw("path", { d: `M${x(change.t).toFixed(1)},${top}V${height - bottom}` })));
-    const labels = [];
-    for (const { item, path, ghost: pale, label } of series) {
-      const { d, last } = line(rows.metrics[item.metric], rows.length, x, y);
-      path.setAttribute("d", d);
-      pale.setAttribute("d", ghost ? line(ghost.metrics[item.metric], ghost.length, x, y).d : "");
-      label.textContent = last == null ? "" : item.label;
-      if (last != null) labels.push([last + 3.5, label]);
-    }
-    placeLabels(labels, height);
-    cursor.setAttribute("d", `M${x(t).toFixed(1)},${top - 4}V${height - bottom}`);
+    const visible = isShown(known);
+    show(element, visible);
+    if (!visible || size.width < 150 || size.height < 40 || t < 0) return;
+    const key = `${rows.version}|${rows.total}|${size.width}|${size.height}|${store.ghost?.length}`;
+    if (key !== drawnFor) rebuild(known);
+    drawnFor = key;
+    const at = pointed ?? t;
+    for (const one of series) one.place(rows, at, x, y);
+    spreadLabels(series, area(), size);
+    set(cursor, { d: `M${x(t).toFixed(1)},${area().top - 3}V${area().bottom}` });
+    set(title, { text: pointed === null ? spec.title : `${spec.title} · step ${rows.steps[pointed]}` });
   }
 
-  return { element: svg, update };
+  return { element, update };
 }
 
-function gridLines(grid, low, high, y) {
-  grid.replaceChildren();
-  for (const value of [low, (low + high) / 2, high]) {
-    const place = y(value).toFixed(1);
-    grid.append(draw("path", { class: "grid", d: `M${CURVE.left},${place}H${CURVE.width - CURVE.right}` }),
-                draw("text", { class: "soft", x: CURVE.left - 5, y: Number(place) + 3, "text-anchor": "end", text: short(value) }));
-  }
+// One line with its ghost, the dot at the cursor and its name; a noisy one is pale under its running mean.
+function seriesView(item, lines, dots, names) {
+  const path = (extra) => draw("path", { class: `curve ${extra}${item.soft ? " soft" : ""}`, "stroke-dasharray": item.dash || null });
+  const ghost = path("ghost"), raw = path("raw"), main = path("");
+  const dot = draw("circle", { class: "dot", r: 2.6 });
+  const label = draw("text", { class: item.soft ? "soft" : "", x: 0 });
+  lines.append(ghost, ...(item.noisy ? [raw] : []), main);
+  dots.append(dot);
+  names.append(label);
+  const view = { item, label, end: null, smooth: null };
+
+  view.rebuild = (rows, other, x, y) => {
+    const column = rows.metrics[item.metric] ?? [];
+    view.smooth = item.noisy ? runningMean(column) : column;
+    if (item.noisy) set(raw, { d: line(column, rows.length, x, y).d });
+    const drawn = line(view.smooth, rows.length, x, y);
+    set(main, { d: drawn.d });
+    view.end = drawn.end;
+    const pale = other?.metrics[item.metric];
+    set(ghost, { d: pale ? line(item.noisy ? runningMean(pale) : pale, other.length, x, y).d : "" });
+  };
+
+  view.place = (rows, t, x, y) => {
+    let k = Math.min(t, view.smooth.length - 1);
+    while (k >= 0 && view.smooth[k] == null) k--;
+    show(dot, k >= 0);
+    show(label, view.end !== null);
+    if (k >= 0) set(dot, { cx: x(k).toFixed(1), cy: y(view.smooth[k]).toFixed(1) });
+    set(label, { text: k >= 0 ? `${item.label} ${brief(view.smooth[k])}` : item.label });
+  };
+  return view;
 }
 
-// A path through the values that were measured, at most two points a pixel; and where the last one lies.
+// The next number upwards that reads well on an axis; like svg.nice.
+function nice(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * (1 - 1e-9));
+}
+
+function most(column) {
+  let high = 0;
+  for (const value of column) if (value > high) high = value;
+  return high;
+}
+
+function runningMean(column, rows = 10) {
+  const held = [];
+  let sum = 0;
+  return column.map((value) => {
+    if (value == null) return null;
+    held.push(value);
+    sum += value;
+    if (held.length > rows) sum -= held.shift();
+    return sum / held.length;
+  });
+}
+
+function gridLines(grid, values, y, { left, right }) {
+  grid.replaceChildren(...values.flatMap((value) => {
+    const place = y(value);
+    return [draw("path", { class: "grid", d: `M${left},${place.toFixed(1)}H${right.toFixed(1)}` }),
+            draw("text", { class: "soft", x: left - 6, y: (place + 3.5).toFixed(1), "text-anchor": "end", text: brief(value) })];
+  }));
+}
+
+// A path through the values that were measured, with at most a few points a pixel; and where it ends.
 function line(column, length, x, y) {
-  let d = "", last = null;
-  if (!column) return { d, last };
-  const stride = Math.max(1, Math.floor(length / 700));
-  for (let t = 0; t < length; t++) {
+  let d = "", end = null;
+  const stride = Math.max(1, Math.floor(length / 800));
+  for (let t = 0; t < Math.min(length, column.length); t++) {
     const value = column[t];
     if (value == null || (stride > 1 && t % stride && t !== length - 1)) continue;
-    last = y(value);
-    d += `${d ? "L" : "M"}${x(t).toFixed(1)},${last.toFixed(1)}`;
+    end = [x(t), y(value)];
+    d += `${d ? "L" : "M"}${end[0].toFixed(1)},${end[1].toFixed(1)}`;
   }
-  return { d, last };
+  return { d, end };
 }
 
-// Labels beside the ends of their curves, moved apart where they would overlap.
-function placeLabels(labels, height) {
-  labels.sort((a, b) => b[0] - a[0]);
-  let floor = height - 2;
-  for (const [wish, label] of labels) {
-    const place = Math.min(wish, floor);
-    floor = place - 11.5;
-    set(label, { x: CURVE.width - CURVE.right + 5, y: place.toFixed(1) });
+// Names stand beside the ends of their curves, moved apart where they would overlap.
+function spreadLabels(series, { top, bottom }, { width }) {
+  const shown = series.filter(({ end }) => end).sort((a, b) => a.end[1] - b.end[1]);
+  const places = shown.map(({ end }) => end[1] + 3.5);
+  for (let pass = 0; pass < 2; pass++) {
+    for (let k = 1; k < places.length; k++) places[k] = Math.max(places[k], places[k - 1] + CURVE.line);
+    if (places.length) places[places.length - 1] = Math.min(places[places.length - 1], bottom + 6);
+    for (let k = places.length - 2; k >= 0; k--) places[k] = Math.min(places[k], places[k + 1] - CURVE.line);
+    if (places.length) places[0] = Math.max(places[0], top);
   }
+  const edge = Math.max(...shown.map(({ end }) => end[0]));
+  shown.forEach(({ label }, k) => set(label, { x: Math.min(edge + 7, width - CURVE.right + 7).toFixed(1), y: places[k].toFixed(1) }));
 }

@@ -1,72 +1,83 @@
 // Every edge over time on the timeline's own scale: colour = leading op, depth = certainty. A canvas, since a long
 // run has tens of thousands of patches; beside it all ops of the row at the cursor.
 
-const RIBBON = { left: 104, right: 150, gap: 6 };  // the timeline of the transport bar uses left and right too
+const RIBBON = { left: 104, right: 160, gap: 7 };  // the timeline of the transport bar keeps the same margins
 
 function ribbonsPanel(store) {
   const canvas = make("canvas", { role: "img", "aria-label": "every edge over time" });
   const box = make("div", { class: "ribbons-box" }, canvas);
-  const panel = make("section", { class: "panel ribbons", "aria-label": "edges over time" },
-    make("h2", { text: "edges over time — colour: leading op, depth: certainty, ○ death, ● birth; right: all ops at the cursor" }), box);
+  const pointedAt = make("span", { class: "note" });
+  const panel = make("section", { class: "panel ribbons", "aria-label": "edges over time" }, make("div", { class: "row" },
+    make("h2", { text: "Edges over time" }), make("span", { class: "note",
+      text: "colour = leading op · depth = certainty · ○ death · ● birth · at the right all ops of the step at the cursor" }),
+    make("span", { class: "grow" }), pointedAt), box);
   const still = document.createElement("canvas");  // the ribbons alone, painted once and extended as rows arrive
-  let painted = null, width = 0;
+  let painted = { key: "", length: 0 }, width = 0, ink = null, row = null;
 
   const rowHeight = () => (store.rows.cells * store.rows.edges > 16 ? 9 : 13);
   const top = (cell, edge) => cell * (store.rows.edges * rowHeight() + RIBBON.gap) + edge * rowHeight();
-  const height = () => store.rows.cells * (store.rows.edges * rowHeight() + RIBBON.gap);
+  const height = () => store.rows.cells * (store.rows.edges * rowHeight() + RIBBON.gap) - RIBBON.gap + 2;
   const x = (t) => RIBBON.left + t / store.rows.total * (width - RIBBON.left - RIBBON.right);
+  const pixel = (t) => Math.round(x(t) * devicePixelRatio) / devicePixelRatio;  // patches meet without a seam
 
-  new ResizeObserver(() => { painted = null; update(); }).observe(box);
-  store.addEventListener("theme", () => { painted = null; update(); });
+  new ResizeObserver(() => { width = box.clientWidth; store.changed(); }).observe(box);
+  store.addEventListener("theme", () => { ink = null; });
   box.addEventListener("pointermove", (event) => point(event, event.buttons === 1));
   box.addEventListener("pointerdown", (event) => point(event, true));
-  box.addEventListener("pointerleave", () => store.cursor.move({ hover: "" }));
+  box.addEventListener("click", (event) => { if (place(event).across < RIBBON.left) store.cursor.move({ edge: store.cursor.hover }); });
+  box.addEventListener("pointerleave", () => { row = null; store.cursor.move({ hover: "" }); });
 
-  function point(event, drag) {
-    if (!store.rows) return;
-    const place = box.getBoundingClientRect();
-    const down = event.clientY - place.top, across = event.clientX - place.left;
-    for (let cell = 0; cell < store.rows.cells; cell++) {
-      const edge = Math.floor((down - top(cell, 0)) / rowHeight());
-      if (edge < 0 || edge >= store.rows.edges) continue;
-      const hover = `${store.rows.head.cells[cell]}:${edge}`;
-      if (hover !== store.cursor.hover) store.cursor.move({ hover });
-    }
-    if (drag && across >= RIBBON.left && across <= width - RIBBON.right) {
-      const share = (across - RIBBON.left) / (width - RIBBON.left - RIBBON.right);
-      store.cursor.move({ t: clamp(Math.floor(share * store.rows.total), 0, store.rows.length - 1) });
-    }
+  function place(event) {
+    const frame = box.getBoundingClientRect();
+    return { down: event.clientY - frame.top, across: event.clientX - frame.left };
   }
 
-  function context(target, fresh) {
-    const ratio = window.devicePixelRatio || 1;
-    if (fresh) {
-      target.width = Math.round(width * ratio);
-      target.height = Math.round(height() * ratio);
+  function point(event, drag) {
+    if (!store.rows?.length) return;
+    const { down, across } = place(event);
+    const inside = across >= RIBBON.left && across <= width - RIBBON.right;
+    const share = (across - RIBBON.left) / (width - RIBBON.left - RIBBON.right);
+    row = inside ? clamp(Math.floor(share * store.rows.total), 0, store.rows.length - 1) : null;
+    const move = { hover: edgeAt(down) };
+    if (drag && inside) move.t = row;
+    store.cursor.move(move);
+    store.changed();
+  }
+
+  function edgeAt(down) {
+    for (let cell = 0; cell < store.rows.cells; cell++) {
+      const edge = Math.floor((down - top(cell, 0)) / rowHeight());
+      if (edge >= 0 && edge < store.rows.edges) return `${store.rows.head.cells[cell]}:${edge}`;
     }
+    return "";
+  }
+
+  function fit(target) {
+    const wide = Math.round(width * devicePixelRatio), high = Math.round(height() * devicePixelRatio);
+    if (target.width !== wide || target.height !== high) Object.assign(target, { width: wide, height: high });
     const pen = target.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
     return pen;
   }
 
+  // Paints the rows that are new since the last time, or all of them on another scale.
   function extend() {
     const { rows, setup } = store;
-    const key = `${rows.head.id}|${rows.total}|${width}`;
-    const start = painted?.key === key ? painted.length : 0;
-    if (painted?.key === key && painted.length > rows.length) painted = null;
-    const pen = context(still, !painted || painted.key !== key);
-    const step = Math.max(1, Math.floor(rows.total / (2 * width)));
+    const key = `${rows.head.id}|${rows.total}|${width}|${devicePixelRatio}`;
+    const fresh = painted.key !== key || painted.length > rows.length;
+    const start = fresh ? 0 : painted.length;
+    if (!fresh && start === rows.length) return;
+    const pen = fit(still);
+    if (fresh) pen.clearRect(0, 0, width, height());
+    const stride = Math.max(1, Math.floor(rows.total / (2 * width)));
     for (let cell = 0; cell < rows.cells; cell++) for (let edge = 0; edge < rows.edges; edge++) {
       const y = top(cell, edge);
-      for (let t = start - start % step; t < rows.length; t += step) {
-        let best = 0;
-        for (let op = 1; op < rows.ops; op++) {
-          if (rows.at("probs", t, cell, edge, op) > rows.at("probs", t, cell, edge, best)) best = op;
-        }
-        pen.clearRect(x(t), y, x(t + step) - x(t), rowHeight() - 2);
+      for (let t = start - start % stride; t < rows.length; t += stride) {
+        const left = pixel(t), right = pixel(Math.min(t + stride, rows.total));
+        pen.clearRect(left, y, right - left, rowHeight() - 2);
         pen.globalAlpha = 0.2 + 0.8 * rows.at("sure", t, cell, edge) / 255;
-        pen.fillStyle = setup.colours[best];
-        pen.fillRect(x(t), y, x(t + step) - x(t) + 0.3, rowHeight() - 2);
+        pen.fillStyle = setup.colours[rows.at("derived", t, cell, edge)];
+        pen.fillRect(left, y, right - left, rowHeight() - 2);
       }
     }
     pen.globalAlpha = 1;
@@ -75,56 +86,76 @@ function ribbonsPanel(store) {
 
   function update() {
     if (!store.rows || store.t < 0) return;
-    if (box.clientWidth !== width) { width = box.clientWidth; painted = null; }
-    if (width < 300) return;
     box.style.height = `${height()}px`;
+    if (width < 300) return;
+    ink ??= Object.fromEntries(["ink", "soft", "focus", "panel"].map((name) => [name, colourOf(panel, `--${name}`)]));
     extend();
-    const { rows, setup, t } = store;
-    const look = getComputedStyle(panel);
-    const [ink, soft, focus, ground] = ["--ink", "--soft", "--focus", "--panel"].map((name) => look.getPropertyValue(name));
-    const pen = context(canvas, true);
+    const pen = fit(canvas);
     canvas.style.width = `${width}px`;
-    pen.save();
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.drawImage(still, 0, 0);
-    pen.restore();
-    pen.font = `${rowHeight() > 10 ? 10 : 8.5}px system-ui, "DejaVu Sans", sans-serif`;
-    const chosen = store.chosen;
+    pen.clearRect(0, 0, width, height());
+    pen.drawImage(still, 0, 0, still.width / devicePixelRatio, still.height / devicePixelRatio);
+    names(pen);
+    events(pen);
+    cursorLine(pen);
+    set(pointedAt, { text: readout() });
+  }
+
+  function names(pen) {
+    const { rows, setup, t, chosen } = store;
+    pen.font = `${rowHeight() > 10 ? 11 : 9.5}px system-ui, "DejaVu Sans", sans-serif`;
+    pen.textBaseline = "middle";
     for (let cell = 0; cell < rows.cells; cell++) for (let edge = 0; edge < rows.edges; edge++) {
-      const y = top(cell, edge), mine = chosen && chosen[0] === cell && chosen[1] === edge;
+      const y = top(cell, edge), middle = y + (rowHeight() - 2) / 2 + 0.5;
+      const mine = chosen && chosen[0] === cell && chosen[1] === edge;
       pen.textAlign = "right";
-      pen.fillStyle = mine ? focus : soft;
-      pen.fillText(setup.edges[edge], RIBBON.left - 7, y + rowHeight() - 4);
+      pen.fillStyle = mine ? ink.focus : ink.soft;
+      pen.fillText(setup.edges[edge], RIBBON.left - 8, middle);
       if (edge === 0) {
         pen.textAlign = "left";
-        pen.fillText(rows.head.cells[cell], 4, y + rowHeight() - 4);
+        pen.fillStyle = ink.soft;
+        pen.fillText(rows.head.cells[cell], 0, middle);
       }
-      let place = width - RIBBON.right + 12;
-      for (let op = 0; op < rows.ops; op++) {
-        const size = (rows.at("probs", t, cell, edge, op) || 0) * (RIBBON.right - 16);
-        pen.fillStyle = setup.colours[op];
-        pen.fillRect(place, y, size, rowHeight() - 2);
-        place += size;
-      }
-      if (mine) {
-        pen.strokeStyle = focus;
-        pen.strokeRect(RIBBON.left - 0.5, y - 0.5, width - RIBBON.left - RIBBON.right + 1, rowHeight() - 1);
-      }
+      stack(pen, t, cell, edge, y);
+      if (!mine) continue;
+      pen.strokeStyle = ink.focus;
+      pen.lineWidth = 1;
+      pen.strokeRect(RIBBON.left - 1, y - 1, width - RIBBON.left + 1.5 - 12 + 11, rowHeight());
     }
-    for (const [row, cell, edge, birth] of rows.events) {
+  }
+
+  function stack(pen, t, cell, edge, y) {
+    const { rows, setup } = store;
+    let left = width - RIBBON.right + 12;
+    for (let op = 0; op < rows.ops; op++) {
+      const size = (rows.at("probs", t, cell, edge, op) || 0) * (RIBBON.right - 12);
+      pen.fillStyle = setup.colours[op];
+      pen.fillRect(left, y, size, rowHeight() - 2);
+      left += size;
+    }
+  }
+
+  function events(pen) {
+    pen.strokeStyle = ink.ink;
+    pen.lineWidth = 1.2;
+    for (const [t, cell, edge, birth] of store.rows.events) {
       pen.beginPath();
-      pen.arc(x(row), top(cell, edge) + (rowHeight() - 2) / 2, 2.8, 0, 7);
-      pen.fillStyle = birth ? ink : ground;
-      pen.strokeStyle = ink;
+      pen.arc(x(t), top(cell, edge) + (rowHeight() - 2) / 2, rowHeight() > 10 ? 3.2 : 2.6, 0, 2 * Math.PI);
+      pen.fillStyle = birth ? ink.ink : ink.panel;
       pen.fill();
       pen.stroke();
     }
-    pen.strokeStyle = focus;
-    pen.lineWidth = 1.5;
-    pen.beginPath();
-    pen.moveTo(x(t + 0.5), 0);
-    pen.lineTo(x(t + 0.5), height());
-    pen.stroke();
+  }
+
+  function cursorLine(pen) {
+    pen.fillStyle = ink.focus;
+    pen.fillRect(x(store.t + 0.5) - 0.8, 0, 1.6, height());
+  }
+
+  function readout() {
+    const { rows, setup, chosen } = store;
+    if (row === null || !chosen || !store.cursor.hover) return "";
+    const op = rows.at("derived", row, ...chosen), p = rows.at("probs", row, ...chosen, op);
+    return `${setup.edges[chosen[1]]} at step ${rows.steps[row]}: ${setup.labels[op]} ${share(p)}`;
   }
 
   return { element: panel, update };
