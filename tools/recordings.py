@@ -33,7 +33,7 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-snas-moderate": {"method": "snas", "knobs": preset("moderate")},
         "digits-snas-aggressive": {"method": "snas", "knobs": preset("aggressive")},
         # What the cockpit opens on: the penalty is turned up at row 200, as if somebody had dragged it.
-        "digits-snas-dragged": {"method": "snas", "script": {200: preset("moderate")}},
+        "digits-snas-dragged": {"method": "snas", "script": {200: {"lam": 2.0}}},
         "digits-snas-budget": {"method": "snas", "knobs": {"budget": 0.4}},
         "digits-darts": {"method": "darts"},
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
