@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from nasviz.markup import sheet
+
 __all__ = ["INK", "Chart", "Slider", "chart", "explore", "figure", "svg_chart"]
 
 #: Lines are ink with dashes: hues are kept for ops.
@@ -129,11 +131,8 @@ def svg_chart(fig: Any, caption: str = "") -> str:
         for k, line in enumerate(lines)
     ]
     full = height + (15 * len(lines) + 6 if lines else 0)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {full:g}" width="{width:g}" '
-        f'height="{full:g}" font-family="system-ui,DejaVu Sans,sans-serif" font-size="11">'
-        f'<rect width="100%" height="100%" rx="8" fill="{INK["panel"]}"/>{"".join(parts)}</svg>'
-    )
+    ground = f'<rect width="100%" height="100%" rx="8" fill="{INK["panel"]}"/>'
+    return sheet(width, full, ground + "".join(parts))
 
 
 def _frame(fig: Any, xaxis: _Axis, yaxis: _Axis, width: float, height: float) -> str:

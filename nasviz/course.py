@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
+from nasviz.markup import sheet
+
 __all__ = ["LESSONS", "Lesson", "course_map"]
 
 
@@ -82,12 +84,11 @@ def course_map(folder: str | Path | None = None) -> str:
     arrows = [_arrow(place[before], place[lesson.number]) for lesson in LESSONS for before in lesson.after]
     width = 20 + widest * (_WIDTH + _GAP_X) - _GAP_X
     height = 44 + len(rows) * (_HEIGHT + _GAP_Y) - _GAP_Y
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="map of the notebooks" font-family="system-ui,DejaVu Sans,sans-serif">'
-        f'<rect width="100%" height="100%" rx="10" fill="#f7f8fa"/><text x="12" y="21" font-size="12" fill="#66707d">'
-        f"read downwards · blue: the 90-minute path · dashed: not written yet</text>{''.join(arrows + boxes)}</svg>"
+    ground = (
+        '<rect width="100%" height="100%" rx="10" fill="#f7f8fa"/><text x="12" y="21" font-size="12" fill="#66707d">'
+        "read downwards · blue: the 90-minute path · dashed: not written yet</text>"
     )
+    return sheet(width, height, ground + "".join(arrows + boxes), "map of the notebooks")
 
 
 def _box(lesson: Lesson, x: int, y: int, written: bool) -> str:

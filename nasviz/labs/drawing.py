@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from textwrap import wrap
 
 from nasviz.charts import INK, Chart
+from nasviz.markup import sheet
 
 __all__ = ["PAPER", "WIDTH", "box", "dot", "line", "path", "picture", "row", "text"]
 
@@ -75,11 +76,9 @@ def picture(title: str, caption: str, height: float, *body: str) -> Chart:
     lines = wrap(caption, 118)
     words = "".join(text(16, height + 56 + 16 * k, part, 11.5, INK["soft"]) for k, part in enumerate(lines))
     full = height + 54 + 16 * len(lines)
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {full:g}" width="{WIDTH}" height="{full:g}" '
-        f'style="max-width:100%;height:auto" role="img" aria-label="{html.escape(title)}" '
-        f'font-family="system-ui,DejaVu Sans,sans-serif">'
+    page = (
         f'<rect width="100%" height="100%" rx="10" fill="{PAPER}"/>{text(16, 24, title, 13, font_weight=600)}'
-        f'<g transform="translate(0 36)">{"".join(body)}</g>{words}</svg>'
+        f'<g transform="translate(0 36)">{"".join(body)}</g>{words}'
     )
+    svg = sheet(WIDTH, full, page, title)
     return Chart(svg, f"{title}. {caption}")

@@ -77,7 +77,7 @@ def pulls(recording: Recording, t: int, window: int = 20) -> Table:
     One step's credit comes from one sample of the architecture and one batch; its mean is what moves the logits.
     """
     credit = recording.column("credit")[max(0, t + 1 - window) : t + 1]
-    return np.nanmean(credit, axis=0)
+    return np.asarray(np.nanmean(credit, axis=0))
 
 
 def reversals(credit: Table, prices: Table, ops: Sequence[str]) -> Table:

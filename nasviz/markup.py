@@ -1,0 +1,17 @@
+"""SVG text by hand: the sheet every static picture is drawn on."""
+
+from __future__ import annotations
+
+import html
+
+FONT = "system-ui,'DejaVu Sans',sans-serif"
+
+
+def sheet(width: float, height: float, body: str, label: str = "") -> str:
+    """``body`` on a sheet of its own, in pixels; a narrower column shrinks it. ``label`` is read to the blind."""
+    spoken = f' role="img" aria-label="{html.escape(label)}"' if label else ""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
+        f'height="{height:g}" style="max-width:100%;height:auto" font-family="{FONT}" font-size="11"{spoken}>'
+        f"{body}</svg>"
+    )
