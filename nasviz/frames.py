@@ -333,7 +333,7 @@ def _filled(recording: Recording, metric: str) -> NDArray[np.float64]:
 
 def notice(recording: Recording, t: int) -> str:
     """One sentence on what has changed since a knob was last turned, or since the start; computed from the rows."""
-    return notices(recording, [t])[0]
+    return notices(recording, [t])[0] if len(recording) else "Nothing has been searched yet."
 
 
 def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
@@ -366,16 +366,16 @@ def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
 
 
 def _fates(space: Space, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> list[str]:
+    """``["five edges gone, all in the reduction cell"]``, as far as there is something to tell."""
     gone, back = before & ~now, now & ~before
-    parts = []
-    for edges, words in ((gone, "gone"), (back, "back")):
-        count = int(edges.sum())
-        if not count:
-            continue
-        cells = [cell_name(name) for name, row in zip(space.cells, edges, strict=True) if row.any()]
-        where = f"{'all ' if count > 1 else ''}in the {cells[0]}" if len(cells) == 1 else "in both cells"
-        parts.append(f"{_count(count, 'edge')} {words}, {where}")
-    return parts or ["no edge gone or back"]
+    counts = [(int(edges.sum()), words) for edges, words in ((gone, "gone"), (back, "back")) if edges.any()]
+    if not counts:
+        return ["no edge gone or back"]
+    told = " and ".join(f"{_count(count, 'edge')} {words}" for count, words in counts)
+    cells = [cell_name(name) for name, row in zip(space.cells, gone | back, strict=True) if row.any()]
+    if len(cells) > 1:
+        return [told]
+    return [f"{told}, {'all ' if sum(count for count, _ in counts) > 1 else ''}in the {cells[0]}"]
 
 
 OFF = {"budget": 1.0}

@@ -62,10 +62,13 @@ def layout(space: Space) -> Layout:
     """The places of a space's nodes and edges; they depend on its graph alone, not on its operations."""
     known = json.loads((files("nasviz") / "layouts.json").read_text("utf-8"))
     if found := known.get(_shape(space)):
-        line = lambda points: tuple((float(x), float(y)) for x, y in points)
-        lanes, exits = (tuple(map(line, found[name])) for name in ("lanes", "exits"))
-        return Layout(found["width"], found["height"], line(found["nodes"]), line([found["output"]])[0], lanes, exits)
+        lanes, exits = (tuple(map(_line, found[name])) for name in ("lanes", "exits"))
+        return Layout(found["width"], found["height"], _line(found["nodes"]), _line([found["output"]])[0], lanes, exits)
     return by_graphviz(space) or by_columns(space)
+
+
+def _line(points: Iterable[Sequence[float]]) -> Line:
+    return tuple((float(x), float(y)) for x, y in points)
 
 
 def _shape(space: Space) -> str:
@@ -194,21 +197,25 @@ def _path(points: NDArray[np.float64]) -> str:
 # ------------------------------------------------------------------------------------------------ making a layout
 
 
+def _inch(pixels: float) -> str:
+    """Pixels as dot counts sizes: in inches of 72 points. It answers in points."""
+    return f"{pixels / 72:.4f}"
+
+
 def by_graphviz(space: Space) -> Layout | None:
     """Places from ``dot``, of graphviz-pure or of the system; None where there is none."""
     import graphviz
 
-    inch = lambda pixels: f"{pixels / 72:.4f}"  # dot counts sizes in inches of 72 points, and answers in points
-    graph = graphviz.Digraph(graph_attr={"rankdir": "LR", "nodesep": inch(_LANE), "ratio": "fill"})
+    graph = graphviz.Digraph(graph_attr={"rankdir": "LR", "nodesep": _inch(_LANE), "ratio": "fill"})
     wide, high = (least + more * space.nodes - 2 * _MARGIN for least, more in (_WIDE, _HIGH))
-    graph.attr(size=f"{inch(wide)},{inch(high)}!")
+    graph.attr(size=f"{_inch(wide)},{_inch(high)}!")
     graph.attr("node", shape="box", fixedsize="true")
     graph.body.append("{rank=same " + " ".join(map(str, range(space.inputs))) + "}")
     last = space.inputs + space.nodes
     for node in range(last + 1):
         room = BAR_ROOM if space.inputs <= node < last else 0
         height = node_height(space, node) if node < last else 26.0
-        graph.node(str(node), width=inch(NODE_WIDTH + room), height=inch(height))
+        graph.node(str(node), width=_inch(NODE_WIDTH + room), height=_inch(height))
     for source, target in _ends(space):
         graph.edge(str(source), str(target), arrowhead="none")
     beside = Path(sys.executable).parent
@@ -267,15 +274,15 @@ def by_columns(space: Space) -> Layout:
     """A column for the inputs and one for each node; edges that pass a column are stacked in it above or below."""
     last, ends = space.inputs + space.nodes, _ends(space)
     gap = max((_WIDE[0] + _WIDE[1] * space.nodes) / (space.nodes + 1), NODE_WIDTH + BAR_ROOM + 40)
-    column = lambda node: max(node - space.inputs + 1, 0)
-    x = lambda index: _MARGIN + NODE_WIDTH / 2 + index * gap
+    column = [max(node - space.inputs + 1, 0) for node in range(last + 1)]
+    x = [_MARGIN + NODE_WIDTH / 2 + index * gap for index in range(space.nodes + 2)]
+    room = [node_height(space, node) + 12 for node in range(last)] + [26.0]
     y: dict[int, float] = {}
     way: dict[int, list[float]] = {e: [] for e in range(len(ends))}
     for index in range(space.nodes + 2):
         here = range(space.inputs) if index == 0 else [space.inputs + index - 1]
-        passing = [e for e, (source, target) in enumerate(ends) if column(source) < index < column(target)]
-        height_of = lambda node: node_height(space, node) + 12 if node < last else 26.0
-        items = [(_wish(node, ends, way, y), height_of(node), node, -1) for node in here]
+        passing = [e for e, (source, target) in enumerate(ends) if column[source] < index < column[target]]
+        items = [(_wish(node, ends, way, y), room[node], node, -1) for node in here]
         items += [((way[e] or [y[ends[e][0]]])[-1] + 12 * (ends[e][1] - index), _LANE, -1, e) for e in passing]
         items.sort()
         top = -sum(item[1] for item in items) / 2
@@ -288,9 +295,9 @@ def by_columns(space: Space) -> Layout:
     half = (NODE_WIDTH + BAR_ROOM) / 2
     lanes = []
     for e, (source, _) in enumerate(ends):
-        middle = [(x(column(source) + 1 + k) - BAR_ROOM / 2, height) for k, height in enumerate(way[e])]
+        middle = [(x[column[source] + 1 + k] - BAR_ROOM / 2, height) for k, height in enumerate(way[e])]
         lanes.append([(at + side, height) for at, height in middle for side in (-half, half)])
-    return _fitted(space, [(x(column(node)), y[node]) for node in range(last + 1)], lanes)
+    return _fitted(space, [(x[column[node]], y[node]) for node in range(last + 1)], lanes)
 
 
 def _wish(node: int, ends: Sequence[tuple[int, int]], way: dict[int, list[float]], y: dict[int, float]) -> float:
@@ -305,9 +312,8 @@ def _fitted(space: Space, nodes: Sequence[Point], lanes: Sequence[Iterable[Point
     reach = [(y, node_height(space, n) / 2) for n, (_, y) in enumerate(nodes[:last])]
     reach += [(y, _BUNDLE / 2) for lane in lanes for _, y in lane]
     up, low = min(y - half for y, half in reach) - _MARGIN, max(y + half for y, half in reach) + _MARGIN
-    moved = lambda points: tuple((round(x, 1), round(y - up, 1)) for x, y in points)
-    ways = tuple(map(moved, lanes))
-    places = moved(nodes)
+    ways = tuple(_line((round(x, 1), round(y - up, 1)) for x, y in lane) for lane in lanes)
+    places = _line((round(x, 1), round(y - up, 1)) for x, y in nodes)
     size = places[last][0] + NODE_WIDTH / 2 + _MARGIN, round(low - up, 1)
     return Layout(*size, places[:last], places[last], ways[:split], ways[split:])
 

@@ -31,13 +31,12 @@ from nasviz.layout import (
     node_name,
     strands,
 )
+from nasviz.markup import FONT, sheet
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, THEMES, colour, op_label
 
 PANELS = ("transport", "knobs", "cells", "curves", "ribbons", "notice")
 BAR = BAR_ROOM / 2 - 2  # length of the longest credit bar, to either side, in pixels
 _BAR_HEIGHT = 7.0
-
-FONT = "system-ui,'DejaVu Sans',sans-serif"
 
 
 def _between(ends: tuple[float, float], share: float) -> float:
@@ -82,7 +81,7 @@ def cell_markup(
         parts.append(_node(x, y, node_name(space, node), node_height(space, node)))
     parts.append(_node(*places.output, "out", 26))
     parts += [
-        f'<text class="label" data-edge="{e}" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle"></text>'
+        f'<text class="label" data-edge="{e}" x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle"></text>'
         for e, (x, y) in enumerate(labels(space))
     ]
     name = html.escape(frames.cell_name(space.cells[cell]))
@@ -328,11 +327,11 @@ def picture(
         parts.append(f'<g transform="translate(14 {y + 24:g})">{body}</g>')
         y += used + 24
     c, height = THEMES[theme], y + 8
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:.0f}" width="{width:g}" '
-        f'height="{height:.0f}">{style(theme)}<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:.0f}" '
-        f'rx="10" fill="{c["panel"]}" stroke="{c["line"]}"/>{"".join(parts)}</svg>'
+    ground = (
+        f'<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:.0f}" rx="10" fill="{c["panel"]}" '
+        f'stroke="{c["line"]}"/>'
     )
+    return sheet(width, round(height), style(theme) + ground + "".join(parts))
 
 
 def _header(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:
@@ -359,8 +358,7 @@ def _values(recording: Recording, t: int | None, width: float, y: float, parts: 
 
 
 def _sentence(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:
-    text = frames.notice(recording, t) if t is not None else "Nothing has been searched yet."
-    for line in wrap(text, int((width - 28) / 6.6)):
+    for line in wrap(frames.notice(recording, t or 0), int((width - 28) / 6.6)):
         parts.append(f'<text class="n" x="14" y="{y + 13:g}">{html.escape(line)}</text>')
         y += 16
     return y

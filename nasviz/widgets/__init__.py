@@ -18,6 +18,7 @@ import traitlets
 from nascore.record import Recording
 from nasviz import frames
 from nasviz.layout import edge_names
+from nasviz.markup import sheet
 from nasviz.svg import BAR, PANELS, cell_markup, picture
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, colour, op_label
 
@@ -270,7 +271,12 @@ def compare(a: Recording | str, b: Recording | str, panels: Sequence[str] = BESI
         views = [View(run, panels, cursor, title=difference(run, pair), layout=layout) for run in pair]
         return widgets.HBox(views, layout={"width": "100%", "flex_flow": "row wrap"})
 
-    return Shown(lambda: _side_by_side([picture(run, None, panels, width=720) for run in pair]), _both(pair), widget)
+    def still() -> str:
+        # Two cells side by side stay readable in a notebook's column; curves beside them would not.
+        narrow = [panel for panel in panels if panel != "curves"]
+        return _side_by_side([picture(run, None, narrow, width=480) for run in pair])
+
+    return Shown(still, _both(pair), widget)
 
 
 def difference(run: Recording, runs: Sequence[Recording]) -> str:
@@ -296,7 +302,4 @@ def _side_by_side(pictures: Sequence[str]) -> str:
         size = text.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()
         parts.append(text.replace("<svg ", f'<svg x="{width:g}" ', 1))
         width, height = width + float(size[0]) + 8, max(height, float(size[1]))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width - 8:g} {height:g}" width="{width - 8:g}" '
-        f'height="{height:g}">{"".join(parts)}</svg>'
-    )
+    return sheet(width - 8, height, "".join(parts))

@@ -15,6 +15,7 @@ function mount(element, store) {
   const panels = Object.fromEntries(names.map((name) => [name, PANELS[name](store)]));
   const board = make("div", { class: "board", "data-panels": names.join(" ") }, ...names.map((name) => panels[name].element));
   const root = make("div", { class: "nasviz", "data-lm-suppress-shortcuts": "true" }, board);
+  root.store = store;  // for the browser's console, and for tests
   element.append(root);
 
   let waiting = false, pictures = 0, last = 0;
@@ -38,6 +39,8 @@ function mount(element, store) {
   store.addEventListener("change", schedule);
   const stopTheme = watchTheme(() => { store.dispatchEvent(new Event("theme")); schedule(); });
   root.addEventListener("keydown", (event) => keys(event, store, panels.transport));
+  // JupyterLab takes arrows and letters for its own shortcuts wherever the focus is, unless the element says otherwise.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   schedule();
   return () => {
     store.playing = false;

@@ -207,7 +207,7 @@ class Store extends EventTarget {
     this.sendKnobs = atMostEvery(30, () => {
       const values = this.unsent;
       this.unsent = {};
-      send("set", values);
+      this.send("set", values);
     });
     this.unsent = {};
     cursor.addEventListener("move", () => {

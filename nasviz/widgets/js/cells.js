@@ -16,13 +16,15 @@ function cellsPanel(store) {
     tab.addEventListener("keydown", (event) => stepFocus(event, [...tabs.children], "ArrowLeft", "ArrowRight", (next) => next.click()));
     tabs.append(tab);
   }
-  panel.append(tabs, drawings, keys);
+  const bar = make("div", { class: "row" }, tabs);
+  panel.append(bar, drawings, keys);
 
   function build() {
     const { setup, rows } = store;
     shownHead = rows.head;
     views = rows.head.cells.map((name, cell) => cellView(store, cell, name));
     drawings.replaceChildren(...views.map((view) => view.element));
+    bar.replaceChildren(views[0].title, make("span", { class: "grow" }), tabs);
     legend(keys, setup, rows.head);
   }
 
@@ -90,7 +92,7 @@ function cellView(store, cell, name) {
     for (const { edge, key, group, strands, bar, label } of edges) {
       const alive = rows.at("alive", t, cell, edge) === 1;
       living += alive;
-      group.classList.toggle("dead", !alive);
+      group.classList.toggle("dead", !alive && store.tab !== "sample");  // a sample may open what the child leaves out
       group.classList.toggle("pinned", cursor.edge === key);
       group.classList.toggle("pointed", cursor.hover === key);
       let best = strands[0].op, most = -1;
@@ -108,7 +110,7 @@ function cellView(store, cell, name) {
     set(title, { text: `${setup.cellNames[cell]} · ${living} of ${edges.length} edges` });
   }
 
-  return { element: make("figure", { class: "cell-figure" }, title, box), update };
+  return { element: make("figure", { class: "cell-figure" }, title, box), title, update };
 }
 
 const between = ([low, high], share) => low + (high - low) * share;
@@ -129,8 +131,8 @@ function paintBar(bar, contribution, longest) {
 
 function legend(list, setup, head) {
   list.replaceChildren(...head.ops.map((op, k) => {
-    const key = make("i");
-    key.style.borderTop = `4px ${op === "none" ? "dashed" : "solid"} ${setup.colours[k]}`;
+    const key = draw("svg", { viewBox: "0 0 16 4", "aria-hidden": "true" }, draw("path",
+      { d: "M0,2H16", stroke: setup.colours[k], "stroke-width": 4, "stroke-dasharray": op === "none" ? "3 3" : null }));
     return make("span", {}, key, setup.labels[k]);
   }), make("span", { text: "a strand an op, as wide as it is probable" }),
   make("span", { text: `bar at the head: credit, mean of ${setup.window} rows, ■ helps, □ hurts` }));

@@ -1,6 +1,6 @@
 // The curves: ink and dashes, direct labels, one time axis. Hues are kept for operations.
 
-const CURVE = { left: 30, right: 128, top: 21, bottom: 9, line: 12.5 };
+const CURVE = { left: 30, right: 136, top: 21, bottom: 9, line: 12.5 };
 
 function curvesPanel(store) {
   const panel = make("section", { class: "panel curves", "aria-label": "curves" });
@@ -85,7 +85,7 @@ function chartView(store, spec) {
     drawnFor = key;
     const at = pointed ?? t;
     for (const one of series) one.place(rows, at, x, y);
-    spreadLabels(series, area(), size);
+    spreadLabels(series, area(), Math.min(x(rows.length - 1), area().right) + 7);
     set(cursor, { d: `M${x(t).toFixed(1)},${area().top - 3}V${area().bottom}` });
     set(title, { text: pointed === null ? spec.title : `${spec.title} · step ${rows.steps[pointed]}` });
   }
@@ -98,7 +98,7 @@ function seriesView(item, lines, dots, names) {
   const path = (extra) => draw("path", { class: `curve ${extra}${item.soft ? " soft" : ""}`, "stroke-dasharray": item.dash || null });
   const ghost = path("ghost"), raw = path("raw"), main = path("");
   const dot = draw("circle", { class: "dot", r: 2.6 });
-  const label = draw("text", { class: item.soft ? "soft" : "", x: 0 });
+  const label = draw("text", { class: `name${item.soft ? " soft" : ""}` });
   lines.append(ghost, ...(item.noisy ? [raw] : []), main);
   dots.append(dot);
   names.append(label);
@@ -121,10 +121,12 @@ function seriesView(item, lines, dots, names) {
     show(dot, k >= 0);
     show(label, view.end !== null);
     if (k >= 0) set(dot, { cx: x(k).toFixed(1), cy: y(view.smooth[k]).toFixed(1) });
-    set(label, { text: k >= 0 ? `${item.label} ${brief(view.smooth[k])}` : item.label });
+    set(label, { text: k >= 0 ? `${item.label} ${rounded(view.smooth[k])}` : item.label });
   };
   return view;
 }
+
+const rounded = (value) => brief(Math.abs(value) < 0.01 ? Number(value.toPrecision(2)) : Math.round(1000 * value) / 1000);
 
 // The next number upwards that reads well on an axis; like svg.nice.
 function nice(value) {
@@ -173,7 +175,7 @@ function line(column, length, x, y) {
 }
 
 // Names stand beside the ends of their curves, moved apart where they would overlap.
-function spreadLabels(series, { top, bottom }, { width }) {
+function spreadLabels(series, { top, bottom }, x) {
   const shown = series.filter(({ end }) => end).sort((a, b) => a.end[1] - b.end[1]);
   const places = shown.map(({ end }) => end[1] + 3.5);
   for (let pass = 0; pass < 2; pass++) {
@@ -182,6 +184,5 @@ function spreadLabels(series, { top, bottom }, { width }) {
     for (let k = places.length - 2; k >= 0; k--) places[k] = Math.min(places[k], places[k + 1] - CURVE.line);
     if (places.length) places[0] = Math.max(places[0], top);
   }
-  const edge = Math.max(...shown.map(({ end }) => end[0]));
-  shown.forEach(({ label }, k) => set(label, { x: Math.min(edge + 7, width - CURVE.right + 7).toFixed(1), y: places[k].toFixed(1) }));
+  shown.forEach(({ label }, k) => set(label, { x: x.toFixed(1), y: places[k].toFixed(1) }));
 }

@@ -14,9 +14,9 @@ function ribbonsPanel(store) {
   const still = document.createElement("canvas");  // the ribbons alone, painted once and extended as rows arrive
   let painted = { key: "", length: 0 }, width = 0, ink = null, row = null;
 
-  const rowHeight = () => (store.rows.cells * store.rows.edges > 16 ? 9 : 13);
-  const top = (cell, edge) => cell * (store.rows.edges * rowHeight() + RIBBON.gap) + edge * rowHeight();
-  const height = () => store.rows.cells * (store.rows.edges * rowHeight() + RIBBON.gap) - RIBBON.gap + 2;
+  const rowHeight = () => (store.rows.cells * store.rows.edges > 16 ? 10 : 13);
+  const top = (cell, edge) => 2 + cell * (store.rows.edges * rowHeight() + RIBBON.gap) + edge * rowHeight();
+  const height = () => store.rows.cells * (store.rows.edges * rowHeight() + RIBBON.gap) - RIBBON.gap + 4;
   const x = (t) => RIBBON.left + t / store.rows.total * (width - RIBBON.left - RIBBON.right);
   const pixel = (t) => Math.round(x(t) * devicePixelRatio) / devicePixelRatio;  // patches meet without a seam
 

@@ -54,7 +54,7 @@ function liveControls(store) {
   const half = button("Half step", "▸ ½ step", follow("half_step"));
   const step = button("Step", "▸▸ Step", follow("step"));
   const stop = button("Stop", "■ Stop", tell("stop"));
-  const fork = button("Branch", "⑂ Branch from here", branch);
+  const fork = button("Branch", "Branch from here", branch);
   const speed = make("select", { "aria-label": "Speed" }, ...SPEEDS.map(([text, value]) => make("option", { value, text })));
   speed.value = "0";
   speed.addEventListener("change", () => store.send("speed", { value: Number(speed.value) }));
@@ -64,7 +64,7 @@ function liveControls(store) {
   seed.addEventListener("change", () => store.send("seed", { value: Number(seed.value) }));
   const choices = make("span", { class: "bar" }, make("label", { class: "pill" }, method),
     make("label", { class: "pill" }, "seed ", seed));
-  const buttons = make("div", { class: "bar" }, reset, run, resume, pause, half, step, stop, make("label", { class: "pill" }, speed), fork);
+  const buttons = make("div", { class: "bar buttons" }, reset, run, resume, pause, half, step, stop, make("label", { class: "pill" }, speed), fork);
 
   function update() {
     const { status, rows, live, busy } = store;
