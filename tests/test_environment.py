@@ -90,6 +90,7 @@ def distributions() -> dict[str, list[str]]:
         ("nasviz", ()),
         ("tests", ("dev", "lab", "mnist", "test")),
         ("benchmarks", ("lab", "test")),
+        ("tools", ("test",)),
     ],
 )
 def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsing import ROOT, Lab, NoBrowser, chromium, jupyter
-from matplotlib.image import imread
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
 
@@ -60,7 +60,7 @@ def picture(page: Page, name: str) -> Path:
 
 def pixels(place: Locator) -> np.ndarray:
     """Return what is painted at a place now, [row, column, channel] in 0…1: the DOM alone proves nothing."""
-    return imread(io.BytesIO(place.screenshot()))
+    return np.asarray(Image.open(io.BytesIO(place.screenshot())).convert("RGB")) / 255
 
 
 @pytest.fixture(scope="session")
