@@ -4,31 +4,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-import notebooks
 import pytest
+import stored
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 
 def solve(notebook: nbformat.NotebookNode, folder: Path) -> Iterator[tuple[str, str]]:
     """Run a notebook with its solutions; yield what each check said to the stub and to the solution."""
-    filled = notebooks.exercises(notebook)
+    filled = stored.exercises(notebook)
     NotebookClient(filled, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    said = [(notebooks.tags(cell), notebooks.shown(cell)) for cell in filled.cells if cell.cell_type == "code"]
+    said = [(stored.tags(cell), stored.shown(cell)) for cell in filled.cells if cell.cell_type == "code"]
     stubs = [text for tags, text in said if "check" in tags]
     solutions = [text for tags, text in said if "solved" in tags]
     yield from zip(stubs, solutions, strict=True)
 
 
 WITH_EXERCISES = [
-    path for path in notebooks.STORED if any("exercise" in notebooks.tags(cell) for cell in notebooks.read(path).cells)
+    path for path in stored.STORED if any("exercise" in stored.tags(cell) for cell in stored.read(path).cells)
 ]
 
 
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_exercises(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NASVIZ_STATIC", "1")
-    for stub, solution in solve(notebooks.read(path), path.parent):
+    for stub, solution in solve(stored.read(path), path.parent):
         assert stub.startswith("Not yet:")
         assert solution.startswith("✓")
 
@@ -59,4 +59,4 @@ def test_an_exercise_has_three_parts(gone: int) -> None:
     notebook.cells.append(new_markdown_cell("the end"))
     del notebook.cells[gone]
     with pytest.raises(ValueError, match=r"cell \d: an? (exercise|check)"):
-        notebooks.exercises(notebook)
+        stored.exercises(notebook)
