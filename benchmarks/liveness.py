@@ -1,10 +1,12 @@
-"""How live the live search is: measured in a real browser, in JupyterLab, while a search is running.
+"""How live is the live run? Times in a real JupyterLab and Chromium while a search is on.
 
-    python benchmarks/liveness.py [--json FILE] [--n 30]
+``python benchmarks/liveness.py [--moves 40] [--json FILE]`` opens the cockpit on a fresh kernel some times, starts a
+search, moves its penalty slider and, in turn, a bare ipywidgets slider whose callback only echoes, compares the
+worker's processor time with and without a view, and scrubs. Times are from the key or pointer event in the page to the
+picture after it is painted, or to the kernel hearing of a row; the page's clock is set by the kernel's.
 
-A bare ipywidgets slider that only echoes, in the same notebook and on the same kernel, is the calibration: what
-JupyterLab itself takes for a slider's way to the kernel and back. All times end with the frame in which the change was
-painted. The machine should have nothing else to do; the table names its load.
+A picture counts as changed by a move only if the kernel sent it after it had heard of the move: what the page redraws
+by itself, and rows that were on their way, do not count.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,273 +26,357 @@ import nbformat
 import numpy as np
 import psutil
 from playwright.sync_api import Page
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from browsing import Lab, chromium, jupyter
+from tqdm import tqdm
 
 from nascore.jobs import Job
+from nascore.record import Recording
 from nascore.runner import Runner
 
-ECHO = """
-import ipywidgets
-bare = ipywidgets.IntSlider(0, 0, 10000, description="bare", continuous_update=True)
-told = ipywidgets.Label("echo")
-told.add_class("echo")
-bare.observe(lambda change: setattr(told, "value", f"echo {change.new}"), "value")
-ipywidgets.HBox([bare, told])
-"""
-COCKPIT = "import nasviz\n\nnasviz.cockpit()"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from browsing import Lab, chromium, jupyter
 
-# In the page: the time from a key on a control to the frame that shows the change which `watch` waits for.
-TIMER = """
-([control, place, attribute]) => new Promise((done, fail) => {
-  const node = document.querySelector(place);
-  const before = attribute ? node.getAttribute(attribute) : node.innerHTML;
-  let began = null;
-  document.querySelector(control).addEventListener("keydown", () => { began = performance.now(); },
-                                                   { capture: true, once: true });
-  const observer = new MutationObserver(() => {
-    const now = attribute ? node.getAttribute(attribute) : node.innerHTML;
-    if (began === null || now === before) return;
-    observer.disconnect();
-    requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - began)));
-  });
-  observer.observe(node, { attributes: true, childList: true, characterData: true, subtree: true });
-  window.__armed = true;
-  setTimeout(() => { observer.disconnect(); fail(new Error(`no change of ${place}`)); }, 20000);
-})
+EPOCHS = 400  # more than will be done
+THINK = 6.0  # seconds that somebody looks before the click
+REST = 0.8  # seconds between two moves, on average
+WINDOW = 5.0  # seconds over which processor time is counted
+MARKS = "marks.jsonl"
+
+# The kernel's half of the clockwork: when it heard a move, sent rows to the view, and heard of a row.
+KERNEL = f"""
+import json, time
+import ipywidgets, nasviz
+from nascore.runner import Runner
+from nasviz.widgets import View
+
+marks = open({MARKS!r}, "a", buffering=1)
+
+def marked(owner, name, tell):
+    before = getattr(owner, name)
+    def after(self, *given):
+        began = time.time()
+        found = before(self, *given)
+        if (mark := tell(*given)) is not None:
+            marks.write(json.dumps({{**mark, "at": began}}) + "\\n")
+        return found
+    setattr(owner, name, after)
+
+marked(View, "_heard", lambda _, content, __: {{"kind": "heard"}} if content.get("name") == "set" else None)
+marked(View, "append", lambda recording, since: {{"kind": "sent", "rows": len(recording)}})
+marked(Runner, "_receive", lambda event: {{"kind": "row", "t": event["t"]}} if event["event"] == "row" else None)
+
+echo = ipywidgets.IntSlider(description="echo", max=1000, continuous_update=True)
+heard = ipywidgets.Label("0")
+heard.add_class("echoed")
+echo.observe(lambda change: setattr(heard, "value", str(change["new"])), "value")
+display(ipywidgets.HBox([echo, heard]))
 """
-# In the page: move the position slider, wait for the picture of that row, n times; milliseconds a frame.
-SCRUB = """
-async (n) => {
-  const root = document.querySelector(".nasviz"), slider = root.querySelector(".position");
-  const rows = Number(root.dataset.rows) - 2, times = [];
-  for (let k = 0; k < n; k++) {
-    const to = Math.floor(rows * ((k * 0.37) % 1)), began = performance.now();
-    slider.value = to;
-    slider.dispatchEvent(new Event("input", { bubbles: true }));
-    while (root.dataset.t !== String(to) && performance.now() - began < 5000) await new Promise(requestAnimationFrame);
-    times.push(performance.now() - began);
+SHOW = f"nasviz.cockpit(epochs={EPOCHS})"
+
+# The page's half: inputs when they happen, pictures when they are painted.
+PAGE = """
+window.liveness = { inputs: [], pictures: [], echoes: [] };
+const now = () => (performance.timeOrigin + performance.now()) / 1000;
+const painted = (act) => requestAnimationFrame(() => {
+  const channel = new MessageChannel();
+  channel.port1.onmessage = act;
+  channel.port2.postMessage(0);
+});
+for (const kind of ["keydown", "pointerup"]) window.addEventListener(kind, (event) => {
+  window.liveness.inputs.push({ kind, at: (performance.timeOrigin + event.timeStamp) / 1000 });
+}, true);
+new MutationObserver((changes) => {
+  for (const { target, type } of changes) {
+    if (type === "attributes") {
+      const rows = Number(target.dataset.rows);
+      painted(() => window.liveness.pictures.push({ rows, at: now() }));
+    } else if ((target.closest ? target : target.parentElement)?.closest(".echoed")) {
+      painted(() => window.liveness.echoes.push({ at: now() }));
+    }
   }
-  root.querySelector("[aria-label=Newest]").click();
+}).observe(document, { subtree: true, childList: true, characterData: true, attributes: true,
+                       attributeFilter: ["data-pictures"] });
+"""
+
+SCRUB = """
+async (frames) => {
+  const slider = document.querySelector(".nasviz input.position");
+  const last = Number(document.querySelector(".nasviz").dataset.rows) - 1;
+  const times = [];
+  for (let k = 0; k < frames; k++) {
+    const began = performance.now();
+    slider.value = Math.round(last * Math.abs(1 - 2 * ((k * 0.37) % 1)));
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise((done) => requestAnimationFrame(() => {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = done;
+      channel.port2.postMessage(0);
+    }));
+    times.push((performance.now() - began) / 1000);
+  }
   return times;
 }
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measurements to FILE")
-    parser.add_argument("--n", type=int, default=30, help="slider moves of each kind (default 30)")
-    given = parser.parse_args()
-    results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as home:
-        notebooks = Path(home) / "notebooks"
-        notebooks.mkdir()
-        cells = [nbformat.v4.new_code_cell(code.strip()) for code in (COCKPIT, ECHO)]
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-        nbformat.write(notebook, notebooks / "liveness.ipynb")
-        with chromium() as browser, jupyter(Path(home), notebooks) as lab:
-            page = browser.new_page(viewport={"width": 1600, "height": 1100})
-            measure(page, lab, given.n, results)
-    without = cpu_per_step_without_a_view(Path("runs"))
-    with_view = next(r for r in results if r["name"] == "worker's CPU a step, with the view")
-    results.append(one("worker's CPU a step, without a view", [1000 * without], "ms"))
-    ratio = with_view["median"] / (1000 * without)
-    results.append(one("worker's CPU a step, with ÷ without", [ratio], "", ratio <= 1.05, "≤ 1.05"))
-    table(results)
-    if given.json:
-        given.json.write_text(json.dumps({"load": os.getloadavg(), "results": results}, indent=1) + "\n", "utf-8")
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``most`` (or ``least``) is the target of the median, ``most_p95`` that of the 95th."""
+
+    measure: str
+    unit: str
+    n: int
+    median: float
+    p95: float
+    most: float | None = None
+    least: float | None = None
+    most_p95: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        parts = [f"≤ {self.most:.3g}"] * (self.most is not None) + [f"≥ {self.least:.3g}"] * (self.least is not None)
+        return ", ".join(parts + [f"p95 ≤ {self.most_p95:.3g}"] * (self.most_p95 is not None))
+
+    @property
+    def verdict(self) -> str:
+        high = self.most is None or self.median <= self.most
+        low = self.least is None or self.median >= self.least
+        tail = self.most_p95 is None or self.p95 <= self.most_p95
+        return ("met" if high and low and tail else "missed") if self.wanted else ""
 
 
-def measure(page: Page, lab: Lab, n: int, results: list[dict[str, Any]]) -> None:
-    """Everything that is seen from the browser."""
-    opened = []
-    for _ in range(3):
-        lab.open(page, "notebooks/liveness.ipynb")
-        began = time.monotonic()
-        lab.run_all(page)
-        page.locator(".nasviz[data-pictures]").first.wait_for(timeout=60_000)
-        opened.append(1000 * (time.monotonic() - began))
-    results.append(one("Run all on a fresh kernel → recorded search", opened, "ms", max(opened) <= 4000, "≤ 4000"))
-    root = page.locator(".nasviz").first
-    time.sleep(8)  # as a reader reads before the first click; the worker is imported meanwhile
-
-    first = []
-    for _ in range(3):
-        shown = int(root.get_attribute("data-rows") or 0)
-        began = time.monotonic()
-        root.get_by_role("button", name="Run live", exact=True).click()
-        while not 0 < int(root.get_attribute("data-rows") or 0) < shown:
-            time.sleep(0.005)
-        first.append(1000 * (time.monotonic() - began))
-        wait_rows(page, 20)
-        root.get_by_role("button", name="Stop", exact=True).click()
-        until(lambda: root.locator(".state").get_attribute("data-state") == "stopped")
-        root.get_by_role("button", name="Reset", exact=True).click()
-        until(lambda: root.locator(".state").get_attribute("data-state") == "replay")
-    results.append(one("Run live → first step shown", first, "ms", max(first) <= 3000, "≤ 3000"))
-
-    page.locator(".noUi-handle").first.wait_for()
-    results.append(one("bare slider → echo, no search on", keys(page, ".noUi-handle", ".echo", "", n), "ms"))
-    run_live(page)
-    busy = Meter()
-    echo = one("bare slider → echo, search on", keys(page, ".noUi-handle", ".echo", "", n), "ms")
-    results.append(echo)
-    began, rows, pictures = time.monotonic(), number(page, "rows"), number(page, "pictures")
-    time.sleep(5)
-    if number(page, "rows") < rows:
-        raise RuntimeError("the search ended while it was measured; it needs more steps")
-    seconds = time.monotonic() - began
-    step_ms = 1000 * seconds / max(number(page, "rows") - rows, 1)
-    rate = (number(page, "pictures") - pictures) / seconds
-    results.append(one("pictures a second", [rate], "/s", rate >= 10, "≥ 10"))
-    results.append(one("step time", [step_ms], "ms"))
-
-    slider = ".nasviz input[aria-label=penalty]"
-    moved = one("penalty slider → changed picture", keys(page, slider, ".nasviz", "data-pictures", n), "ms")
-    target = echo["median"] + 80
-    ok = moved["median"] <= target and moved["p95"] <= 300
-    results.append({**moved, "ok": ok, "target": f"≤ {target:.0f} median, ≤ 300 p95"})
-    run_live(page)
-    under = one("penalty slider → first step under it shown", keys(page, slider, ".nasviz .marks", "", n), "ms")
-    target = 2 * step_ms + 100
-    results.append({**under, "ok": under["median"] <= target, "target": f"≤ {target:.0f} median"})
-    run_live(page)
-    wait_rows(page, 60)
-    scrub = page.evaluate(SCRUB, n)
-    results.append(one("scrubbing, a frame", scrub, "ms", float(np.percentile(scrub, 95)) <= 50, "≤ 50 p95"))
-    results += busy.told()
-
-    run_live(page)
-    worker = next(p for p in psutil.process_iter(["cmdline"]) if is_worker(p))
-    results.append(
-        one("worker's CPU a step, with the view", [1000 * cpu_per_step(worker, lambda: number(page, "rows"))], "ms")
-    )
+def row(measure: str, unit: str, values: list[float], **targets: float) -> Row:
+    return Row(measure, unit, len(values), float(np.median(values)), float(np.quantile(values, 0.95)), **targets)
 
 
-def run_live(page: Page) -> None:
-    """Start a fresh search and wait until it is well under way."""
-    root = page.locator(".nasviz").first
-    if root.locator(".state").get_attribute("data-state") == "running":
-        root.get_by_role("button", name="Stop", exact=True).click()
-        until(lambda: root.locator(".state").get_attribute("data-state") != "running")
-    shown = number(page, "rows")
-    root.get_by_role("button", name="Run live", exact=True).click()
-    until(lambda: 5 < number(page, "rows") != shown and root.locator(".state").get_attribute("data-state") == "running")
-
-
-def keys(page: Page, control: str, place: str, attribute: str, n: int) -> list[float]:
-    """Milliseconds from a press of an arrow key on `control` to the painted change of `place`, n times."""
-    times = []
-    for k in range(n):
-        page.locator(control).first.focus()
-        page.evaluate("window.__armed = false")
-        page.evaluate(
-            f"(args) => {{ window.__timed = ({TIMER})(args); window.__timed.catch(() => {{}}); }}",
-            [control, place, attribute],
+def table(rows: list[Row]) -> str:
+    lines = [f"{'measure':56} {'n':>4} {'median':>8} {'p95':>8}  {'unit':10} {'target':20} verdict"]
+    for r in rows:
+        lines.append(
+            f"{r.measure:56} {r.n:4} {r.median:8.4g} {r.p95:8.4g}  {r.unit:10} {r.wanted:20} {r.verdict}".rstrip()
         )
-        page.keyboard.press("ArrowRight" if k % 2 else "ArrowUp")
-        times.append(page.evaluate("window.__timed"))
-        time.sleep(0.05 + 0.1 * ((k * 0.618) % 1))  # not in step with the pictures
-    return times
+    return "\n".join(lines)
 
 
-class Meter:
-    """Processor seconds of the kernel and of the browser while a search is watched."""
+class Bench:
+    """A page on the benchmark's notebook, and what page and kernel have noted."""
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.before = self.read()
+    def __init__(self, lab: Lab, page: Page):
+        self.lab, self.page = lab, page
+        self.ahead = 0.0  # seconds that the kernel's clock is ahead of the page's
 
-    def read(self) -> dict[str, float]:
-        total = {"kernel": 0.0, "browser": 0.0, "worker": 0.0}
-        for process in psutil.Process().children(recursive=True):
-            try:
-                line = " ".join(process.cmdline())
-                used = sum(process.cpu_times()[:2])
-            except psutil.Error:
-                continue
-            for name, mark in (("kernel", "ipykernel"), ("worker", "nascore.worker"), ("browser", "chrom")):
-                if mark in line:
-                    total[name] += used
-                    break
-        return total
+    def set_clock(self) -> None:
+        ahead = []
+        for _ in range(15):
+            began = time.time()
+            there = self.page.evaluate("(performance.timeOrigin + performance.now()) / 1000")
+            ahead.append((began + time.time()) / 2 - there)
+        self.ahead = float(np.median(ahead))
 
-    def told(self) -> list[dict[str, Any]]:
-        seconds, now = time.monotonic() - self.began, self.read()
-        return [one(f"CPU of the {name}", [(now[name] - self.before[name]) / seconds], "s/s") for name in now]
+    def noted(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.page.evaluate("(kind) => window.liveness[kind]", kind)
+        return [{**note, "at": note["at"] + self.ahead} for note in found]
+
+    def marks(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.lab.folder / "notebooks" / MARKS).read_text().splitlines()
+        return [mark for mark in map(json.loads, lines) if mark["kind"] == kind]
+
+    def press(self, button: str) -> float:
+        """Click a button; returns when the page saw it."""
+        self.page.get_by_role("button", name=button, exact=True).click()
+        return float(self.noted("inputs")[-1]["at"])
+
+    def right(self, slider: str) -> float:
+        """One press of the right arrow on a slider; returns when the page saw it."""
+        self.page.locator(slider).first.press("ArrowRight")
+        return float(self.noted("inputs")[-1]["at"])
+
+    def picture(self, since: float, rows: int, most: float = np.inf, wait: float = 60) -> float:
+        """When the first picture after ``since`` with at least ``rows`` and at most ``most`` rows was painted."""
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            for shown in self.noted("pictures"):
+                if shown["at"] >= since and rows <= shown["rows"] <= most:
+                    return float(shown["at"])
+            self.page.wait_for_timeout(20)
+        raise RuntimeError(f"no picture with {rows} rows within {wait} s")
+
+    def opens(self) -> float:
+        """Seconds from *Run All* on a fresh kernel to the recorded search."""
+        self.lab.open(self.page, "notebooks/liveness.ipynb")
+        self.set_clock()
+        self.lab.run_all(self.page)
+        clicked = float(self.noted("inputs")[-1]["at"])
+        return self.picture(clicked, 2) - clicked
+
+    def starts(self) -> float:
+        """Seconds from *Run live* to a picture of the first step."""
+        shown = self.noted("pictures")[-1]["rows"]
+        clicked = self.press("Run live")
+        return self.picture(clicked, 1, most=shown - 1) - clicked
+
+    def moves(self, n: int) -> dict[str, list[float]]:
+        """Seconds from a move to what it changes; the penalty's slider and the echo's in turn."""
+        chance = random.Random(0)
+
+        def rest() -> None:
+            self.page.wait_for_timeout(1000 * REST * chance.uniform(0.5, 1.5))
+
+        moved, echoes = [], []
+        for _ in tqdm(range(n), desc="moves", leave=False):
+            moved.append(self.right(".nasviz input[aria-label=penalty]"))
+            rest()
+            at = self.right(".noUi-handle")
+            rest()
+            echoes.append(next(echo["at"] for echo in self.noted("echoes") if echo["at"] > at) - at)
+        runs = self.lab.folder.glob("notebooks/runs/*.sqlite")
+        recording = Recording.open(max(runs, key=lambda path: path.stat().st_mtime))
+        changes = [t for t, changed in recording.script().items() if "lam" in changed and t > 0]
+        heard, sent, pictures = self.marks("heard"), self.marks("sent"), self.noted("pictures")
+        if not len(heard) == len(changes) == n:
+            raise RuntimeError(f"{n} moves, {len(heard)} heard, {len(changes)} in the log")
+        arrived = {mark["t"]: mark["at"] for mark in self.marks("row")}
+
+        def shown(rows: int, since: float) -> float:
+            return next(it["at"] for it in pictures if it["rows"] >= rows and it["at"] >= since)
+
+        found: dict[str, list[float]] = {"echo": echoes, "picture": [], "step": [], "shown": []}
+        for at, hearing, t in zip(moved, heard, changes, strict=True):
+            rows = next(mark["rows"] for mark in sent if mark["at"] >= hearing["at"])
+            found["picture"].append(shown(rows, at) - at)
+            found["step"].append(arrived[t] - at)
+            found["shown"].append(shown(t + 1, at) - at)
+        return found
+
+    def windows(self, n: int) -> dict[str, list[float]]:
+        """Rates and processor seconds with the view and, in turn, without one."""
+        names = ("interval", "pictures", "with", "without", "kernel", "browser")
+        found: dict[str, list[float]] = {name: [] for name in names}
+        alone = Alone(self.lab.folder)
+        for _ in tqdm(range(n), desc="windows", leave=False):
+            self.press("Resume")
+            self.page.wait_for_timeout(1000)
+            began, before = time.time(), cpu()
+            self.page.wait_for_timeout(1000 * WINDOW)
+            ended, after = time.time(), cpu()
+            self.press("Pause")
+            spent = {name: after[name] - before[name] for name in after}
+            came = [mark["at"] for mark in self.marks("row") if began <= mark["at"] <= ended]
+            rows = {shown["rows"] for shown in self.noted("pictures") if began <= shown["at"] <= ended}
+            found["interval"] += np.diff(came).tolist()
+            found["pictures"].append(len(rows) / (ended - began))
+            found["with"].append(spent["worker"] / len(came))
+            found["kernel"].append(spent["kernel"] / (ended - began))
+            found["browser"].append(spent["browser"] / (ended - began))
+            found["without"].append(alone.window())
+        alone.runner.close()
+        return found
 
 
-def is_worker(process: psutil.Process) -> bool:
-    mine = {p.pid for p in psutil.Process().children(recursive=True)}
-    return "nascore.worker" in (process.info["cmdline"] or ()) and process.pid in mine
+class Alone:
+    """The same search by a runner at whose rows nobody looks."""
 
+    def __init__(self, folder: Path):
+        self.runner = Runner()
+        self.runner.begin(Job("snas", epochs=EPOCHS, record=folder / "alone.sqlite"), paused=True)
+        while self.runner.state == "starting":
+            time.sleep(0.1)
 
-def cpu_per_step(worker: psutil.Process, rows: Callable[[], int], start: int = 60, end: int = 300) -> float:
-    """Processor seconds a step of the worker between two rows."""
-    until(lambda: rows() >= start)
-    first, before = rows(), sum(worker.cpu_times()[:2])
-    until(lambda: rows() >= end)
-    return float((sum(worker.cpu_times()[:2]) - before) / (rows() - first))
-
-
-def cpu_per_step_without_a_view(folder: Path) -> float:
-    """The same search in the same kind of worker, with nobody looking."""
-    folder.mkdir(exist_ok=True)
-    runner, seen = Runner(), [0]
-
-    def rows() -> int:
-        seen[0] = max([seen[0], *(event["t"] + 1 for event in runner.drain() if event["event"] == "row")])
-        return seen[0]
-
-    with tempfile.TemporaryDirectory() as home:
-        runner.begin(Job("snas", knobs={"lam": 0.15}, record=Path(home) / "run.sqlite"))
-        assert runner.pid is not None
-        used = cpu_per_step(psutil.Process(runner.pid), rows)
-        runner.close()
+    def window(self) -> float:
+        """The worker's processor seconds a step over one window."""
+        self.runner.resume()
         time.sleep(1)
-    return used
+        self.runner.drain()
+        worker = psutil.Process(self.runner.pid)
+        before = sum(worker.cpu_times()[:2])
+        time.sleep(WINDOW)
+        spent = sum(worker.cpu_times()[:2]) - before
+        rows = [event for event in self.runner.drain() if event["event"] == "row"]
+        self.runner.pause()
+        return float(spent / len(rows))
 
 
-def number(page: Page, name: str) -> int:
-    return int(page.locator(".nasviz").first.get_attribute(f"data-{name}") or 0)
+def cpu() -> dict[str, float]:
+    """Processor seconds so far of the notebook's kernel and worker, and of the browser."""
+    spent = {"kernel": 0.0, "worker": 0.0, "browser": 0.0}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            line = " ".join(process.cmdline())
+            used = sum(process.cpu_times()[:2])
+            ours = process.ppid() == os.getpid()  # the worker without a view
+        except psutil.Error:  # it has just ended
+            continue
+        for name, mark in (("kernel", "ipykernel_launcher"), ("worker", "nascore.worker"), ("browser", "chrom")):
+            spent[name] += used * (mark in line and not ours)
+    return spent
 
 
-def wait_rows(page: Page, rows: int) -> None:
-    until(lambda: number(page, "rows") >= rows)
+def measure(lab: Lab, page: Page, opens: int, moves: int, windows: int, frames: int) -> list[Row]:
+    bench = Bench(lab, page)
+    opened: list[float] = []
+    starts: dict[bool, list[float]] = {True: [], False: []}
+    scrub: list[float] = []
+    for k in tqdm(range(opens), desc="fresh kernels", leave=False):
+        opened.append(bench.opens())
+        if k == 0:
+            scrub = page.evaluate(SCRUB, frames)
+        looks = k % 2 == 0 or k == opens - 1  # in the others the click comes at once; the last search stays on
+        page.wait_for_timeout(1000 * THINK * looks)
+        starts[looks].append(bench.starts())
+    page.wait_for_timeout(3000)
+    times = bench.moves(moves)
+    bench.press("Pause")
+    rates = bench.windows(windows)
+    live = page.evaluate(SCRUB, frames)
+    step = float(np.median(rates["interval"]))
+    echo = float(np.median(times["echo"]))
+    share = [a / b for a, b in zip(rates["with"], rates["without"], strict=True)]
+    rows = [
+        row("bare slider: move to its echo", "s", times["echo"]),
+        row("move to a picture sent after it was heard", "s", times["picture"], most=echo + 0.08, most_p95=0.3),
+        row("move to the first step under the new penalty", "s", times["step"], most=2 * step + 0.1),
+        row("move to a picture of that step", "s", times["shown"]),
+        row("time of a step", "s", rates["interval"]),
+        row("new pictures", "a second", rates["pictures"], least=10),
+        row("worker's processor time a step, with the view", "s", rates["with"]),
+        row("worker's processor time a step, without", "s", rates["without"]),
+        row("the first by the second", "", share, most=1.05),
+        row("kernel's processor time while the search is on", "s a second", rates["kernel"]),
+        row("browser's processor time while the search is on", "s a second", rates["browser"]),
+        row("scrubbing a recorded search, one frame", "s", scrub, most=0.05),
+        row("scrubbing the live search, paused, one frame", "s", live, most=0.05),
+        row("Run All on a fresh kernel to the recorded search", "s", opened, most=4),
+        row(f"Run live to the first step, {THINK:g} s after opening", "s", starts[True], most=3),
+    ]
+    return rows + ([row("Run live to the first step, at once", "s", starts[False])] if starts[False] else [])
 
 
-def until(true: Callable[[], Any], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError("the page did not come to where it was expected")
-        time.sleep(0.01)
+def notebook(path: Path) -> None:
+    path.mkdir()
+    cells = [nbformat.v4.new_code_cell(source) for source in (KERNEL, SHOW)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # so that nobody is asked
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path / "liveness.ipynb")
 
 
-def one(name: str, values: list[float], unit: str, ok: bool | None = None, target: str = "") -> dict[str, Any]:
-    """A line of the table."""
-    return {
-        "name": name,
-        "n": len(values),
-        "median": float(np.median(values)),
-        "p95": float(np.percentile(values, 95)),
-        "unit": unit,
-        "target": target,
-        "ok": ok,
-    }
-
-
-def table(results: list[dict[str, Any]]) -> None:
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"{'':44} {'n':>4} {'median':>9} {'p95':>9} {'unit':4} target")
-    for r in results:
-        verdict = {True: "met", False: "MISSED", None: ""}[r["ok"]]
-        line = f"{r['name']:44} {r['n']:4} {r['median']:9.3g} {r['p95']:9.3g} {r['unit']:4} {r['target']} {verdict}"
-        print(line.rstrip())
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--opens", type=int, default=6, help="fresh kernels")
+    parser.add_argument("--moves", type=int, default=40, help="moves of each slider")
+    parser.add_argument("--windows", type=int, default=5, help=f"windows of {WINDOW:g} s for rates and processor time")
+    parser.add_argument("--frames", type=int, default=200, help="frames to scrub")
+    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        notebook(Path(folder, "notebooks"))
+        with jupyter(Path(folder), Path(folder, "notebooks")) as lab:
+            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page.add_init_script(PAGE)
+            rows = measure(lab, page, args.opens, args.moves, args.windows, args.frames)
+    print(table(rows))
+    busy = os.getloadavg()[1]
+    print(f"{os.cpu_count()} cores; {busy:.1f} processes wanted one on average over the last five minutes.")
+    if args.json:
+        found = {"rows": [{**asdict(r), "verdict": r.verdict} for r in rows], "cores": os.cpu_count(), "load": busy}
+        args.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
