@@ -191,9 +191,8 @@ def test_no_worker_outlives_its_kernel(cockpit: Seat, page: Page, theme: str) ->
     cockpit.reach("running")
     mine = workers()
     assert mine
-    page.get_by_role("menuitem", name="Kernel", exact=True).click()
-    page.get_by_role("menuitem", name="Restart Kernel…", exact=True).click()
-    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.get_by_role("button", name="Restart the kernel", exact=True).click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
     until(lambda: not mine & workers(), "the worker is gone after a restart")
     lab_kernels = cockpit.kernels()
     cockpit.lab.run_all(page)
