@@ -357,18 +357,6 @@ def notebook(path: Path) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path / "liveness.ipynb")
 
 
-# In the page: how many pictures of 5 seconds show rows that the one before did not.
-PICTURES = """
-() => new Promise((done) => {
-  const root = document.querySelector(".nasviz");
-  let count = 0, shown = root.dataset.rows;
-  const observer = new MutationObserver(() => { if (root.dataset.rows !== shown) { shown = root.dataset.rows; count++; } });
-  observer.observe(root, { attributeFilter: ["data-rows"] });
-  setTimeout(() => { observer.disconnect(); done(count); }, 5000);
-})
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--opens", type=int, default=6, help="fresh kernels")
