@@ -150,10 +150,10 @@ def row(measure: str, unit: str, values: list[float], **targets: float) -> Row:
 
 def table(rows: list[Row]) -> str:
     lines = [f"{'measure':56} {'n':>4} {'median':>8} {'p95':>8}  {'unit':10} {'target':20} verdict"]
-    for r in rows:
-        lines.append(
-            f"{r.measure:56} {r.n:4} {r.median:8.4g} {r.p95:8.4g}  {r.unit:10} {r.wanted:20} {r.verdict}".rstrip()
-        )
+    lines += [
+        f"{r.measure:56} {r.n:4} {r.median:8.4g} {r.p95:8.4g}  {r.unit:10} {r.wanted:20} {r.verdict}".rstrip()
+        for r in rows
+    ]
     return "\n".join(lines)
 
 
