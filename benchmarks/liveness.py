@@ -133,8 +133,8 @@ class Row:
 
     @property
     def wanted(self) -> str:
-        parts = [f"≤ {self.most:.3g}"] * (self.most is not None) + [f"≥ {self.least:.3g}"] * (self.least is not None)
-        return ", ".join(parts + [f"p95 ≤ {self.most_p95:.3g}"] * (self.most_p95 is not None))
+        targets = (("≤", self.most), ("≥", self.least), ("p95 ≤", self.most_p95))
+        return ", ".join(f"{sign} {bound:.3g}" for sign, bound in targets if bound is not None)
 
     @property
     def verdict(self) -> str:
