@@ -23,7 +23,10 @@ from nascore.space import Space
 Array = NDArray[np.float32]
 
 HOLD = 8
-"""Rows for which an edge must stay dead (or alive) to count as a death (or a birth); early on they flicker."""
+"""Rows for which an edge must stay dead (or alive) to count as a death (or a birth): early on they flicker.
+
+Also the rows between two changes of a knob that count as one turn of it: a drag.
+"""
 
 WINDOW = 10
 """Rows over which credit is averaged: that of one batch is noise."""
@@ -228,16 +231,42 @@ def events(living: NDArray[np.bool_]) -> list[Event]:
 
 
 def changes(recording: Recording) -> list[dict[str, Any]]:
-    """Where a knob was turned while the search ran: ``{"t": row, "step": step, "label": "λ 0 → .5"}``."""
-    found = []
-    values, steps = recording.values(0), whole_steps(recording)
+    """Where a knob was turned while the search ran: ``{"t": row, "step": step, "label": "λ 0 → .5"}``.
+
+    A drag is one turn, from where it began.
+    """
+    steps = whole_steps(recording)
+    turns = [(turn[0][0], _turn_label(recording, turn)) for turn in _turns(recording)]
+    return [{"t": t, "step": int(steps[t]) if t < len(steps) else t, "label": label} for t, label in turns if label]
+
+
+Turn = list[tuple[int, str, float, float]]
+
+
+def _turns(recording: Recording) -> list[Turn]:
+    """Turns of knobs, each a list of (row, knob, old value, new value): the same knobs, at most ``HOLD`` rows apart."""
+    values = recording.values(0)
+    found: list[Turn] = []
     for t, changed in sorted(recording.script().items()):
         if t > 0:
-            labels = [f"{symbol(recording, k)} {brief(values[k])} → {brief(value)}" for k, value in changed.items()]
-            step = int(steps[t]) if t < len(steps) else t
-            found.append({"t": t, "step": step, "label": ", ".join(labels)})
+            turn = [(t, name, values[name], value) for name, value in changed.items()]
+            last = found[-1] if found else []
+            if last and t - last[-1][0] <= HOLD and {name for _, name, *_ in last} == set(changed):
+                last += turn
+            else:
+                found.append(turn)
         values.update(changed)
     return found
+
+
+def _turn_label(recording: Recording, turn: Turn, upto: float = math.inf) -> str:
+    """``λ 0 → .5``, as far as the turn has come by row ``upto``; empty if all is as it was."""
+    ends: dict[str, tuple[float, float]] = {}
+    for t, name, old, new in turn:
+        if t <= upto:
+            ends[name] = ends.get(name, (old, new))[0], new
+    moved = [(name, old, new) for name, (old, new) in ends.items() if old != new]
+    return ", ".join(f"{symbol(recording, name)} {brief(old)} → {brief(new)}" for name, old, new in moved)
 
 
 def brief(value: float) -> str:
@@ -338,7 +367,7 @@ def notice(recording: Recording, t: int) -> str:
 
 def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
     """``notice`` for several rows."""
-    turns, steps = changes(recording), whole_steps(recording)
+    turns, steps = _turns(recording), whole_steps(recording)
     measured = [
         (words, _filled(recording, metric))
         for metric, words in (("cost", "expected cost"), ("child_accuracy_recalibrated", "recalibrated child"))
@@ -346,8 +375,11 @@ def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
     space, living = space_of(recording), judged(recording).living
     found = []
     for t in wanted:
-        turn = next((change for change in reversed(turns) if change["t"] < t), None)
-        first = turn["t"] if turn else 0
+        label, first = "", 0
+        for turn in reversed(turns):
+            if turn[0][0] < t and (label := _turn_label(recording, turn, t)):
+                first = turn[0][0]
+                break
         before = max(first - 1, 0)  # the last row under the old value
         if t == 0:
             found.append("The search starts: all strands are alike.")
@@ -359,7 +391,7 @@ def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
             elif math.isfinite(values[t]):
                 parts.append(f"{words} at {brief(values[t])}")
         parts += _fates(space, living[before], living[t])
-        since = f"Since {turn['label']} at step {turn['step']}" if turn else "Since the start"
+        since = f"Since {label} at step {steps[first]}" if label else "Since the start"
         ago = int(steps[t] - steps[first])
         found.append(f"{since} ({_count(ago, 'step', words=False)} ago): {', '.join(parts)}.")
     return found
@@ -451,7 +483,7 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
     small = (np.rint(255 * seen.sure[new]), seen.ops[new], seen.living[new])
     tables += [np.ascontiguousarray(table, np.uint8).tobytes() for table in small]
     names = recording.meta.get("metrics", {})
-    turned = changes(recording)
+    weighed = [t for t, changed in sorted(recording.script().items()) if t and any(k.startswith("w_") for k in changed)]
     data = {
         "start": start,
         "rows": n - start,
@@ -460,12 +492,10 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
         "halves": [int(phase in HALF_PHASES) for phase in recording.phases[new]],
         "metrics": {k: _plain(v) for k in names if np.isfinite(v := recording.metric(k)[new]).any()},
         "notes": notices(recording, range(start, n)),
-        "changes": turned,
+        "changes": changes(recording),
         "events": [[event.t, event.cell, event.edge, int(event.birth)] for event in events(seen.living[:n])],
         "creditScale": credit_scale(recording),
-        "prices": [
-            [t, prices(recording, t).ravel().round(8).tolist()] for t in [0, *(change["t"] for change in turned)]
-        ],
+        "prices": [[t, prices(recording, t).ravel().round(8).tolist()] for t in [0, *weighed]],
         "penalties": [penalty(recording, t) for t in range(start, n)],
         "script": sorted(recording.script().items()),
     }

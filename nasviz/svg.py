@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
@@ -212,13 +212,10 @@ def spread(wishes: Sequence[float], gap: float, low: float, high: float) -> list
     """Places at least ``gap`` apart, each near its wish, between ``low`` and ``high`` if they fit there."""
     order = sorted(range(len(wishes)), key=lambda k: wishes[k])
     placed = [wishes[k] for k in order]
-    for _ in range(2):
-        for k, (a, b) in enumerate(pairwise(placed)):
-            placed[k + 1] = max(b, a + gap)
-        placed[-1:] = [min(value, high) for value in placed[-1:]]
-        for k in range(len(placed) - 2, -1, -1):
-            placed[k] = min(placed[k], placed[k + 1] - gap)
-        placed[:1] = [max(value, low) for value in placed[:1]]
+    for k in range(len(placed)):  # down, each below the one before …
+        placed[k] = max(placed[k], placed[k - 1] + gap if k else low)
+    for k in reversed(range(len(placed))):  # … and up again where they have run out of the frame
+        placed[k] = min(placed[k], placed[k + 1] - gap if k + 1 < len(placed) else high)
     return [place for _, place in sorted(zip(order, placed, strict=True))]
 
 

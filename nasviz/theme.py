@@ -1,6 +1,7 @@
 """The colour code: one op, one colour, everywhere; curves are ink with dashes.
 
-Hues follow Okabe and Ito's colour-blind-safe set; operations of one family share a hue and differ in lightness.
+Hues start from Okabe and Ito's colour-blind-safe set; operations of one family share a hue and differ in lightness.
+The rest was searched for the largest least distance within each space, for all three kinds of colour blindness.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ OPS: dict[str, tuple[str, str]] = {
     "skip": ("skip", "#009e73"),
     "conv1": ("conv 1×1", "#e69f00"),
     "conv3": ("conv 3×3", "#d55e00"),
-    "conv3x1_1x3": ("conv 1×3, 3×1", "#8c4a1f"),
-    "conv7x1_1x7": ("conv 1×7, 7×1", "#5d3a20"),
+    "conv3x1_1x3": ("conv 1×3, 3×1", "#805538"),
+    "conv7x1_1x7": ("conv 1×7, 7×1", "#674921"),
     "avg3": ("avg pool 3×3", "#56b4e9"),
     "max3": ("max pool 3×3", "#0072b2"),
-    "max5": ("max pool 5×5", "#3d8fc9"),
-    "max7": ("max pool 7×7", "#00426b"),
+    "max5": ("max pool 5×5", "#5394f2"),
+    "max7": ("max pool 7×7", "#0654a2"),
     "avg3_bn": ("avg pool 3×3", "#56b4e9"),
     "max3_bn": ("max pool 3×3", "#0072b2"),
-    "sep3": ("sep conv 3×3", "#cc79a7"),
+    "sep3": ("sep conv 3×3", "#d776ac"),
     "sep5": ("sep conv 5×5", "#a3487c"),
-    "sep7": ("sep conv 7×7", "#6f2653"),
-    "dil3": ("dil conv 3×3", "#a48b00"),
-    "dil5": ("dil conv 5×5", "#7a5195"),
+    "sep7": ("sep conv 7×7", "#8b226f"),
+    "dil3": ("dil conv 3×3", "#6b891b"),
+    "dil5": ("dil conv 5×5", "#685d25"),
 }
 """Label and colour of every operation, on light and on dark ground alike."""
 
@@ -35,7 +36,7 @@ THEMES: dict[str, dict[str, str]] = {
         "line": "#dfe3e8",
         "ink": "#1d2530",
         "soft": "#5c6672",
-        "focus": "#1f6feb",
+        "focus": "#1a63d6",
         "node": "#ffffff",
         "ghost": "#aeb6c0",
         "mark": "#b0418a",

@@ -218,6 +218,23 @@ def test_credit_that_was_not_computed_is_none_not_zero():
 META = {"space": TOY.to_json(), "knobs": {}, "metrics": {}}
 
 
+def test_a_drag_of_a_knob_is_one_turn():
+    drag = {20: {"lam": 0.1}, 21: {"lam": 0.3}, 25: {"lam": 0.5}}
+    recording = recorded(script={**drag, 50: {"lam": 1.0}}, metrics=lambda t: {"cost": t / 100})
+    assert [(change["t"], change["label"]) for change in frames.changes(recording)] == [
+        (20, "λ 0 → .5"),
+        (50, "λ .5 → 1"),
+    ]
+    assert frames.notice(recording, 40).startswith("Since λ 0 → .5 at step 20 (20 steps ago): expected cost +.21")
+    assert frames.notice(recording, 23).startswith("Since λ 0 → .3 at step 20")  # what row 23 could know
+
+
+def test_a_knob_that_was_dragged_back_was_not_turned():
+    recording = recorded(script={20: {"lam": 0.1}, 21: {"lam": 0.0}})
+    assert frames.changes(recording) == []
+    assert frames.notice(recording, 40).startswith("Since the start")
+
+
 @pytest.mark.parametrize(("halves", "rows"), [(False, 100), (True, 200)])
 def test_rows_to_come_count_two_for_a_step_of_two_phases(halves, rows):
     phases = (["architecture", "weights"] if halves else ["update", "update"]) * 10

@@ -15,6 +15,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from nascore.errors import choose
 from nascore.record import Recording
 from nasviz import frames
 from nasviz.layout import edge_names
@@ -50,11 +51,10 @@ def static() -> bool:
 def setup(recording: Recording, panels: Sequence[str], title: str = "") -> dict[str, Any]:
     """What the browser needs before the first row: the cells' skeletons, names, colours and sizes.
 
-    Raises ``ValueError`` for an unknown panel.
+    Raises ``UserError`` for an unknown panel.
     """
     for panel in panels:
-        if panel not in PANELS:
-            raise ValueError(f"panels: {panel!r} is not one of {', '.join(PANELS)}")
+        choose("panels", panel, PANELS)
     space = frames.space_of(recording)
     meta = recording.meta
     return {

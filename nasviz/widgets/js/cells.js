@@ -1,6 +1,6 @@
 // The cells. Paths come from Python once; here only widths, opacities and labels change.
 
-const TABS = [["distribution", "distribution p"], ["sample", "this step's sample z"], ["child", "derived child"]];
+const TABS = [["distribution", "distribution p"], ["sample", "sample z"], ["child", "derived child"]];
 
 function cellsPanel(store) {
   const panel = make("section", { class: "panel cells", "aria-label": "cells" });
@@ -10,7 +10,7 @@ function cellsPanel(store) {
   let views = [], shownHead = null;
 
   for (const [name, label] of TABS) {
-    const tab = make("button", { type: "button", class: "chip", role: "tab", "aria-label": name, title: label, text: label });
+    const tab = make("button", { type: "button", class: "chip", role: "tab", "aria-label": name, text: label });
     tab.dataset.tab = name;
     tab.addEventListener("click", () => { store.tab = name; store.changed(); });
     tab.addEventListener("keydown", (event) => stepFocus(event, [...tabs.children], "ArrowLeft", "ArrowRight", (next) => next.click()));

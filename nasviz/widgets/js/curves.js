@@ -178,11 +178,8 @@ function line(column, length, x, y) {
 function spreadLabels(series, { top, bottom }, x) {
   const shown = series.filter(({ end }) => end).sort((a, b) => a.end[1] - b.end[1]);
   const places = shown.map(({ end }) => end[1] + 3.5);
-  for (let pass = 0; pass < 2; pass++) {
-    for (let k = 1; k < places.length; k++) places[k] = Math.max(places[k], places[k - 1] + CURVE.line);
-    if (places.length) places[places.length - 1] = Math.min(places[places.length - 1], bottom + 6);
-    for (let k = places.length - 2; k >= 0; k--) places[k] = Math.min(places[k], places[k + 1] - CURVE.line);
-    if (places.length) places[0] = Math.max(places[0], top);
-  }
+  const last = places.length - 1;
+  for (let k = 0; k <= last; k++) places[k] = Math.max(places[k], k ? places[k - 1] + CURVE.line : top);
+  for (let k = last; k >= 0; k--) places[k] = Math.min(places[k], k < last ? places[k + 1] - CURVE.line : bottom + 6);
   shown.forEach(({ label }, k) => set(label, { x: x.toFixed(1), y: places[k].toFixed(1) }));
 }

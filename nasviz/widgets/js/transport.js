@@ -46,7 +46,10 @@ function liveControls(store) {
   };
   const follow = (name) => () => { store.cursor.move({ t: -1 }); store.send(name, {}); };
   const tell = (name) => () => store.send(name, {});
-  const branch = () => store.send("branch", { t: store.t, knobs: { ...store.wishes, ...store.staged } });
+  const branch = () => {
+    store.send("branch", { t: store.t, knobs: { ...store.wishes, ...store.staged } });
+    store.cursor.move({ t: -1 });  // to see what becomes of it
+  };
   const reset = button("Reset", "↺ Reset", tell("reset"));
   const run = button("Run live", "▶ Run live", follow("run"), true);
   const resume = button("Resume", "▶ Resume", follow("resume"), true);
