@@ -1,11 +1,12 @@
 """Neural architecture search, one readable file a method.
 
-Names load on first use, so that importing this does not import torch.
+Names and modules load on first use, so that importing this does not import torch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 _HOME = {
@@ -36,6 +37,8 @@ __all__ = list(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
+        if not name.startswith("_") and find_spec(f"nascore.{name}") is not None:
+            return import_module(f"nascore.{name}")
         raise AttributeError(f"module 'nascore' has no attribute {name!r}")
     value = getattr(import_module(f"nascore.{_HOME[name]}"), name)
     globals()[name] = value

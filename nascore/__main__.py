@@ -7,9 +7,12 @@ import sqlite3
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nascore.errors import UserError, choose, number
+
+if TYPE_CHECKING:
+    from nascore.record import RunInfo
 
 COMMANDS = {
     "search": "search and record it",
@@ -192,8 +195,23 @@ def _runs(given: list[str]) -> int:
         if info.error is not None:
             print(f"{info.id or 'unreadable'}: {info.error}", file=sys.stderr)
     if not found:
+        _check_names(known, runs(known.place))
         print("No such runs.")
     return 0
+
+
+def _check_names(known: argparse.Namespace, present: Collection[RunInfo]) -> None:
+    """Refuse a filter by a name that no run at this place and nothing built in has: a slip of the pen, most likely."""
+    from nascore.jobs import tasks
+    from nascore.methods import METHODS
+
+    if known.method is not None:
+        choose("method", known.method, {*METHODS, *(info.method for info in present if info.method)})
+    if known.task is not None:
+        choose("task", known.task, {*tasks(), *(info.task for info in present if info.task)})
+    names = {name for info in present for name in (*info.knobs, *info.result)}
+    for name, _ in map(_bounds, known.where if names else ()):
+        choose("where", name, names)
 
 
 _RESULTS = ("accuracy", "child_accuracy_recalibrated", "cost")

@@ -180,8 +180,9 @@ class Supernet(Network):
 
     ``channels`` is the width of the first cell (reductions by stride double it, pools do not), ``cells`` their number.
     Batch norm in the cells has no scale or shift. Architecture parameters do not live in here, and nothing is kept
-    from one call to the next but batch norm's running statistics. ``engine="reference"`` means one module for each
-    operation. Raises ``UserError`` for an argument out of range.
+    from one call to the next but batch norm's running statistics. ``partial`` is the share of channels that go through
+    the operations, 1/``partial``: all of them so far. ``engine="reference"`` means one module for each operation.
+    Raises ``UserError`` for an argument out of range.
     """
 
     def __init__(
@@ -191,9 +192,13 @@ class Supernet(Network):
         cells: int,
         classes: int,
         in_channels: int,
-        engine: Literal["reference"] = "reference",
+        partial: int = 1,
+        engine: Literal["reference", "fused"] = "reference",
     ) -> None:
-        choose("engine", engine, ("reference",))
+        if number("partial", partial, low=1, integer=True) != 1:
+            raise UserError(f"partial: {partial} is not 1; networks that search on part of the channels come later.")
+        if choose("engine", engine, ("reference", "fused")) == "fused":
+            raise UserError("engine: 'fused' comes later; use 'reference'.")
         super().__init__(space, space.mother, channels, cells, classes, in_channels, "cifar", affine=False)
         # For each row, the place of each of the mother graph's edges in the flattened row of the table.
         self.places = [

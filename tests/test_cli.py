@@ -1,6 +1,8 @@
 """The command line: what it prints, where it writes, and a sentence for every bad argument."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -44,6 +46,8 @@ BAD = {
     "runs . --seed x": "seed: 'x' is not a whole number of at least 0.",
     "runs . --where lam": "where: 'lam' is not of the form NAME=LOW:HIGH or NAME=VALUE.",
     "runs . --where lam=a:b": "lam: 'a' is not a finite number.",
+    "runs . --method snass": "method: 'snass' is not one of darts, random, snas. Did you mean 'snas'?",
+    "runs . --task digit": "task: 'digit' is not one of digits, mnist. Did you mean 'digits'?",
 }
 
 
@@ -102,6 +106,9 @@ def test_search_records_appends_and_lists(capsys, tmp_path):
     ]:
         assert main(["runs", "run.sqlite", *filters]) == 0
         assert len(capsys.readouterr().out.splitlines()) == expected + 1  # a header, or "No such runs."
+    assert main(["runs", "run.sqlite", "--where", "acuracy=0.5:"]) == 2
+    assert "where: 'acuracy' is not one of" in (said := capsys.readouterr().err)
+    assert "Did you mean 'accuracy'?" in said
 
 
 def test_without_record_a_search_goes_to_runs_and_resume_finds_it(capsys, tmp_path):
@@ -151,6 +158,16 @@ def test_the_short_names_are_the_packages_own():
         _ = nascore.serch
     for name in nascore.__all__:
         assert getattr(nascore, name) is not None
+
+
+def test_modules_load_on_first_use():
+    code = """
+import sys, nascore
+assert nascore.space.TOY.nodes == 2 and nascore.record.shipped() and "snas" in nascore.methods.METHODS
+assert "torch" not in sys.modules
+assert nascore.credit.taylor
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_search_in_one_line():

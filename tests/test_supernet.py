@@ -334,6 +334,9 @@ def test_multiply_adds_are_those_of_convolutions_and_classifier():
         (lambda: Supernet(TOY, 4, 2, 5.5, 3), "classes: 5.5 is not"),
         (lambda: Supernet(TOY, 4, 2, 5, -1), "in_channels: -1 is not"),
         (lambda: Supernet(TOY, 4, 2, 5, 3, engine="refrence"), r"engine: 'refrence' is not one of .* 'reference'"),
+        (lambda: Supernet(TOY, 4, 2, 5, 3, 1, "fused"), "engine: 'fused' comes later; use 'reference'"),
+        (lambda: Supernet(TOY, 4, 2, 5, 3, partial=4), "partial: 4 is not 1; .* come later"),
+        (lambda: Supernet(TOY, 4, 2, 5, 3, partial=0), "partial: 0 is not a whole number of at least 1"),
         (lambda: Supernet(Space(3, 2, ("skip",)), 4, 2, 5, 3), r"space\.inputs: 3 is not a whole number from 1 to 2"),
         (
             lambda: supernet()(images(), torch.ones(2, 5, 4)),
