@@ -146,10 +146,25 @@ class Runner:
 
     def close(self) -> None:
         """End the worker: politely, then, a little later, by force."""
+        end = self._close()
+        if end is not None:
+            threading.Thread(target=end, daemon=True).start()
+
+    def _close(self, patience: float = _PATIENCE) -> Callable[[], None] | None:
+        """Ask the worker to end; returns what waits for that, no longer than `patience` seconds."""
         found, self._worker = self._worker, None
+        was_on, self.state = self.state in ON, "closed"
         if found is not None:
             found.close()
-        self.state = "closed"
+        if not isinstance(found, _Process):
+            return None
+        job, run, process = self.job, self._run, found
+
+        def end() -> None:
+            if process.end(patience) and was_on and job is not None:
+                worker.settle(job.record, run, "stopped")  # it was cut off inside a step
+
+        return end
 
     def _still_open(self) -> None:
         if self.state == "closed":
@@ -167,7 +182,7 @@ class Runner:
                 self._worker = None
             if self.job is None or self.job.record is None or self.state not in ON:
                 return  # nothing was lost; the next job starts another worker
-            worker.fail(self.job.record, self._run, event["error"])
+            worker.settle(self.job.record, self._run, "failed", event["error"])
             event = {"event": "ended", "run": self._run, "state": "failed", "error": event["error"]}
         ours = event.get("run") == self._run  # not of a run that was replaced since
         if ours and self.state != "closed" and "state" in event:
@@ -229,15 +244,18 @@ class _Process:
     def close(self) -> None:
         self.asked = True
         self.send({"do": "close"})
-        threading.Thread(target=self.end, daemon=True).start()
 
-    def end(self, patience: float = _PATIENCE) -> None:
+    def end(self, patience: float) -> bool:
+        """Wait for the end; returns whether it took force."""
         try:
             self.process.wait(patience)
+            forced = False
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+            forced = True
         self.close_pipe()
+        return forced
 
     def close_pipe(self) -> None:
         assert self.process.stdin is not None
@@ -263,8 +281,6 @@ class _Thread:
 @atexit.register
 def _close_all() -> None:
     """No worker outlives this process, whose daemon threads cannot see to it any more."""
-    for runner in list(_LIVING):
-        found = runner._worker  # noqa: SLF001
-        runner.close()
-        if isinstance(found, _Process):
-            found.end(0.5)
+    for end in [runner._close(0.5) for runner in list(_LIVING)]:  # noqa: SLF001
+        if end is not None:
+            end()  # here: an ending interpreter starts no threads

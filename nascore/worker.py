@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import queue
@@ -47,6 +48,7 @@ class Worker:
         self.run: Run | None = None
         self._id: str | None = None  # of the run as the recording has it
         self._paused = False
+        self._halving = False  # a half step, not the user, has switched the knob half_steps on
         self._yields = 0  # still to be done while paused
         self._steps = 0  # whole steps still to be done while paused
         self._speed: float | None = None  # whole steps a second; None as fast as it goes
@@ -90,16 +92,21 @@ class Worker:
             return  # the run ended while the command was on its way
         elif do == "set":
             self.run.knobs.set(**message["knobs"])
-        elif do in ("pause", "resume"):
+            self._halving = self._halving and "half_steps" not in message["knobs"]
+        elif do == "pause":
             self._yields = self._steps = 0
-            self._pause(do == "pause")
+            self._pause(True)
+        elif do == "resume":
+            self._yields = self._steps = 0
+            self._halve(False)
+            self._pause(False)
         elif do == "step":
             self._pause(True)
+            self._halve(False)
             self._steps += 1
         elif do == "half_step":
             self._pause(True)
-            if "half_steps" in self.run.knobs.declared:
-                self.run.knobs.set(half_steps=1)
+            self._halve(True)
             self._yields += 1
         elif do == "stop":
             self._end()
@@ -113,11 +120,12 @@ class Worker:
             self.run = unpack(message["job"]).open()
         except BaseException as error:
             self._report(error)
-            fail(message["record"], self._id, _sentence(error))
+            settle(message["record"], self._id, "failed", _sentence(error))
             self.tell({"event": "ended", "run": self._id, "state": "failed", "error": _sentence(error)})
             return
         self._yields = self._steps = 0
         self._due = 0.0
+        self._halving = False
         self.tell({"event": "begun", "run": self._id, "steps": self.run.task.steps})
         self._paused = not message.get("paused")  # so that the next line is a change
         self._pause(bool(message.get("paused")))
@@ -130,6 +138,16 @@ class Worker:
             state = "paused" if paused else "running"
             self.run.mark(state)
             self.tell({"event": "state", "run": self._id, "state": state})
+
+    def _halve(self, on: bool) -> None:
+        """Let a method of one phase stop between credit and update too, or no longer if only a half step wanted it."""
+        assert self.run is not None
+        if on and not self.run.knobs.values().get("half_steps", 1):
+            self.run.knobs.set(half_steps=1)
+            self._halving = True
+        elif not on and self._halving:
+            self.run.knobs.set(half_steps=0)
+            self._halving = False
 
     def _advance(self) -> None:
         """One yield of the method."""
@@ -180,12 +198,12 @@ def prepare(task: Any, method: Any) -> None:
         data.load(task)
 
 
-def fail(path: Any, run: str | None, error: str) -> None:
-    """Write into the recording why its run ended, for a run whose worker could not."""
+def settle(path: Any, run: str | None, status: str, error: str | None = None) -> None:
+    """Write into the recording how its run ended, for a worker that could not."""
     with contextlib.suppress(UserError):  # the run was taken back
         writer = Writer(path, run=run)
         try:
-            writer.status("failed", error)
+            writer.status(status, error)
         finally:
             writer.close()
 
@@ -213,12 +231,16 @@ def main() -> None:
     """Serve the parent process over the standard streams."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a kernel's interrupt reaches its children too
     inbox: Inbox = queue.SimpleQueue()
-    events = os.fdopen(os.dup(1), "w", buffering=1)
+    # The method may read and print as it likes: it finds an empty input, and its output goes to standard error.
+    commands, events = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the last lines of a method that dies are wanted too
     parent = os.getppid()
 
     def read() -> None:
-        for line in sys.stdin:
+        for line in commands:
             inbox.put(json.loads(line))
         os._exit(0)
 

@@ -269,9 +269,9 @@ class Cockpit(Shown):
             self._wishes |= checked
 
     def _begin(self, paused: bool = False) -> None:
-        """Start a new run with what the sliders show."""
-        shown = self.recording.values() if self.recording.meta["method"] == _name(self.method) else {}
-        if self._live == self.recording.id:  # what was turned during the run shown is newer than the settings
+        """Start a new run as the shown one started, but for what was turned since."""
+        shown = self.recording.values(0) if self.recording.meta["method"] == _name(self.method) else {}
+        if self._live == self.recording.id:  # it started with the settings, and with what was turned before it
             settings = {**self._settings, **shown, **self._wishes}
         else:
             settings = {**shown, **self._settings, **self._wishes}
@@ -343,7 +343,7 @@ def _name(thing: Any) -> str:
 def _recorded(task: str, method: str) -> Recording | None:
     """The shipped recording that shows a method best."""
     found = shipped()
-    for name in (f"{task}-{method}-mild", f"{task}-{method}"):
+    for name in (f"{task}-{method}-dragged", f"{task}-{method}"):
         if name in found:
             return Recording.open(name)
     return None

@@ -108,6 +108,18 @@ def test_replay_then_live(seat: Callable[..., Seat]) -> None:
     assert found.view.shown is replay
 
 
+def test_a_new_run_starts_as_the_shown_one_did(seat: Callable[..., Seat]) -> None:
+    found = seat("digits-snas-dragged", settings={"tau_end": 0.2})
+    assert found.view.shown.values()["lam"] != 0
+    assert found.view.extra["wishes"] == {"tau_end": 0.2}
+    found.do("run")
+    found.state("finished")
+    assert found.view.shown.values(0) == {**found.view.shown.values(0), "lam": 0, "tau_end": 0.2}
+    found.do("set", tau_end=0.3)
+    found.do("run")
+    found.wait(lambda: found.view.shown.values(0)["tau_end"] == 0.3, "another run")
+
+
 def test_steering(seat: Callable[..., Seat]) -> None:
     found = seat(epochs=None)
     found.do("step")  # with no run on: one starts, paused, and does one
@@ -116,7 +128,7 @@ def test_steering(seat: Callable[..., Seat]) -> None:
     found.wait(lambda: found.view.rows == 2, "two rows")
     assert found.view.shown.phases == ["update", "credit"]
     found.state("paused")
-    found.do("set", lam=2, half_steps=0)
+    found.do("set", lam=2)
     found.do("resume")
     found.wait(lambda: found.view.rows > 4, "rows")
     found.state("running")

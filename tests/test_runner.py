@@ -95,7 +95,7 @@ def test_steering(watched: Watched, tmp_path: Path) -> None:
     assert [e["whole"] for e in watched.told("row")] == [1, 1, 2]
     assert recording.status == "paused"
 
-    watched.runner.set(lam=0.5, half_steps=0)
+    watched.runner.set(lam=0.5)
     watched.runner.set(lam=-1)  # refused, and the run goes on
     watched.runner.resume()
     watched.rows(6)
@@ -109,7 +109,9 @@ def test_steering(watched: Watched, tmp_path: Path) -> None:
     watched.runner.stop()
     assert watched.ended()["state"] == "stopped"
     recording.refresh()
-    assert recording.script()[3] == {"lam": 0.5, "half_steps": 0}
+    # The half step's switch was undone by the step after it.
+    assert recording.script() == {1: {"half_steps": 1}, 2: {"half_steps": 0}, 3: {"lam": 0.5}}
+    assert set(recording.phases[3:]) == {"update"}
     assert (recording.status, recording.error, len(recording)) == ("stopped", None, before)
 
 
@@ -309,6 +311,32 @@ def test_close_ends_a_long_step(tmp_path: Path) -> None:
     runner.close()
     assert time.monotonic() - began < 1  # nobody waits for it
     wait(lambda: not psutil.pid_exists(pid), "the worker is gone")
+    wait(lambda: not list(tmp_path.glob("*-wal")), "the recording is one file again")
+    assert Recording.open(tmp_path / "run.sqlite").status == "stopped"
+
+
+def test_a_method_that_reads(tmp_path: Path) -> None:
+    """What a method reads is not the runner's commands, and what it prints last is kept."""
+    method = defined(
+        """
+        import os, sys
+        def method(task, knobs):
+            alpha = task.logits()
+            for t in task.clock(alpha=alpha):
+                assert sys.stdin.read() == ""
+                print("last words")
+                if t == 1:
+                    os._exit(3)
+                p = alpha.softmax(-1)
+                yield task.step(t, p, p, None, loss=1.0)
+        """
+    )
+    watched = Watched("process")
+    watched.begin(job(tmp_path, method))
+    watched.runner.set(lam=1)
+    assert "status 3" in watched.ended()["error"]
+    assert watched.ended()["error"].endswith("last words")
+    watched.runner.close()
 
 
 def test_importing_needs_no_torch() -> None:
