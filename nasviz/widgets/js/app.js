@@ -14,7 +14,7 @@ function mount(element, store) {
   const names = Object.keys(PANELS).filter((name) => store.setup.panels.includes(name));
   const panels = Object.fromEntries(names.map((name) => [name, PANELS[name](store)]));
   const board = make("div", { class: "board", "data-panels": names.join(" ") }, ...names.map((name) => panels[name].element));
-  const root = make("div", { class: "nasviz", "data-lm-suppress-shortcuts": "true" }, board);
+  const root = make("div", { class: "nasviz", tabindex: -1, "data-lm-suppress-shortcuts": "true" }, board);
   root.store = store;  // for the browser's console, and for tests
   element.append(root);
 

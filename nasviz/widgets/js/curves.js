@@ -4,13 +4,14 @@ const CURVE = { left: 30, right: 136, top: 21, bottom: 9, line: 12.5 };
 
 function curvesPanel(store) {
   const panel = make("section", { class: "panel curves", "aria-label": "curves" });
-  const ghostNote = make("span", { class: "note ghost-note" });
+  const ghostNote = make("span", { class: "note" });
   let charts = [], shownHead = null;
 
   function build() {
     shownHead = store.rows.head;
     charts = shownHead.charts.map((spec) => chartView(store, spec));
-    panel.replaceChildren(make("h2", { text: "Curves" }), ghostNote, ...charts.map((chart) => chart.element));
+    panel.replaceChildren(make("div", { class: "row" }, make("h2", { text: "Curves" }), make("span", { class: "grow" }), ghostNote),
+                          ...charts.map((chart) => chart.element));
   }
 
   return {
