@@ -57,9 +57,9 @@ def cockpit(page: Page, lab: Lab, request: pytest.FixtureRequest) -> Iterator["S
 class Seat:
     """The cockpit on a page."""
 
-    def __init__(self, page: Page, lab: Lab):
+    def __init__(self, page: Page, lab: Lab, root: Locator | None = None):
         self.page, self.lab = page, lab
-        self.root = page.locator(".nasviz").first
+        self.root = root or page.locator(".nasviz").first
 
     def button(self, name: str) -> Locator:
         return self.root.get_by_role("button", name=name, exact=True)
