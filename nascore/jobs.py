@@ -148,11 +148,11 @@ class Job:
     # -- how
 
     def _check(self) -> None:
-        if isinstance(self.method, str):
+        if not callable(self.method):
             from nascore.methods import METHODS
 
             choose("method", self.method, METHODS)
-        if isinstance(self.task, str):
+        if not callable(self.task):
             choose("task", self.task, tasks())
         self.seed = int(number("seed", self.seed, low=0, integer=True))
         if self.epochs is not None:

@@ -10,6 +10,7 @@ import nascore
 import nascore.methods
 import nasviz
 from nascore.__main__ import main
+from nascore.errors import UserError
 from nascore.jobs import presets, search, tasks
 from nascore.record import Recording, runs
 
@@ -176,6 +177,13 @@ def test_search_in_one_line():
     assert recording.meta["options"] == {"level": "single"}
     assert recording.values()["lam"] == 0.2
     assert nascore.Recording.open(recording.path).id == recording.id
+
+
+@pytest.mark.parametrize("argument", ["method", "task"])
+def test_a_method_or_task_is_a_name_or_a_function(argument, tmp_path):
+    with pytest.raises(UserError, match=f"{argument}: 5 is not one of"):
+        search(**{"method": "snas", argument: 5})
+    assert not list(tmp_path.rglob("*.sqlite"))
 
 
 def test_presets_are_knobs_the_method_has():
