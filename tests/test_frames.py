@@ -235,6 +235,13 @@ def test_a_knob_that_was_dragged_back_was_not_turned():
     assert frames.notice(recording, 40).startswith("Since the start")
 
 
+def test_a_ghost_says_which_knob_was_left_alone():
+    before = recorded(script={0: {"lam": 0.1}})
+    after = recorded(script={0: {"lam": 0.1}, 20: {"lam": 0.5}}, parent={"run": "before", "t": 20})
+    assert frames.ghost_label(after, before) == "if λ had stayed .1"
+    assert frames.ghost_label(before, before) == "the unbranched run"
+
+
 @pytest.mark.parametrize(("halves", "rows"), [(False, 100), (True, 200)])
 def test_rows_to_come_count_two_for_a_step_of_two_phases(halves, rows):
     phases = (["architecture", "weights"] if halves else ["update", "update"]) * 10

@@ -148,7 +148,9 @@ class View(anywidget.AnyWidget):
     def append(self, recording: Recording, since: int) -> None:
         """Add the rows of ``recording`` from ``since`` on."""
         data, tables = frames.rows(recording, since)
-        self.send({"kind": "rows", "id": recording.id, "data": data}, tables)
+        # What the ghost shows is known once the branch has turned its knob.
+        label = frames.ghost_label(recording, self._ghost) if self._ghost is not None else None
+        self.send({"kind": "rows", "id": recording.id, "data": data, "label": label}, tables)
 
     def ghost(self, recording: Recording | None) -> None:
         """Draw another run's curves pale behind this one's; None takes them away."""

@@ -31,6 +31,7 @@ export default () => {
       store.append(message.data, buffers);
     } else if (message.kind === "rows" && store.rows) {
       const fits = message.id === store.rows.head.id && message.data.start <= store.rows.length;
+      if (message.label) store.ghostLabel = message.label;
       if (fits) store.append(message.data, buffers);
       else model.send({ kind: "hello" });  // rows were missed: ask for all of them
     } else if (message.kind === "ghost") {
