@@ -11,15 +11,32 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageColor
 from playwright.sync_api import sync_playwright
 
 from nascore.record import Recording
+from nasviz import frames
 from nasviz.page import html
+from nasviz.theme import THEMES, colour
 
 TARGET = Path(__file__).parents[1] / "docs" / "cockpit.gif"
 SIZE = {"width": 1290, "height": 930}
 FRAMES, WIDTH = 40, 900
+
+
+def swatches(recording: Recording) -> Image.Image:
+    """Every colour the page uses, at every depth it uses it: a palette that is fair to thin strands too."""
+    ground = ImageColor.getrgb(THEMES["light"]["panel"])
+    names = [*frames.space_of(recording).ops]
+    inks = [colour(op) for op in names] + [THEMES["light"][name] for name in ("ink", "focus", "mark", "soft", "ghost")]
+    depths = 20
+    strip = Image.new("RGB", (depths + 1, len(inks)), ground)
+    for row, ink in enumerate(map(ImageColor.getrgb, inks)):
+        for step in range(depths + 1):
+            share = step / depths
+            strip.putpixel((step, row), tuple(round(a + share * (b - a)) for a, b in zip(ground, ink, strict=False)))
+    strip.putpixel((0, 0), (255, 255, 255))
+    return strip
 
 
 def main() -> None:
@@ -42,11 +59,11 @@ def main() -> None:
             height = round(picture.height * WIDTH / picture.width)
             pictures.append(picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS))
         browser.close()
-    palette = pictures[-1].quantize(96)
-    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    palette = swatches(recording).quantize(256)
+    shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     TARGET.parent.mkdir(exist_ok=True)
     durations = [120] * (FRAMES - 1) + [2500]
-    frames[0].save(TARGET, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
+    shown[0].save(TARGET, save_all=True, append_images=shown[1:], duration=durations, loop=0, optimize=True)
     print(f"{TARGET.name}: {FRAMES} frames, {TARGET.stat().st_size / 2**20:.1f} MiB")
 
 
