@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from nascore.errors import UserError
+
 
 def gumbel(like: Float[Tensor, "*edges op"], noise: Generator) -> Float[Tensor, "*edges op"]:
     """Independent Gumbel(0, 1) draws with the shape, dtype and device of ``like``.
@@ -33,7 +35,10 @@ def concrete(
 
     ``noise`` is a generator, or the Gumbel draws themselves where they are needed again (the score
     function) or have to be kept fixed (finite differences).  Each row is positive and sums to 1.
+    ``UserError`` unless ``tau`` is above 0.
     """
+    if not tau > 0:
+        raise UserError(f"tau: {tau} is not above 0; a temperature of 0.01 already gives all but one-hot gates.")
     g = noise if isinstance(noise, Tensor) else gumbel(alpha, noise)
     return ((alpha + g) / tau).softmax(-1)  # eq. (3)
 

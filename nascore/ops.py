@@ -30,7 +30,7 @@ class Cost(NamedTuple):
     ``parameters`` are learnt numbers. ``madds`` are multiply-adds of convolutions; a pool counts one a value in its
     window. ``memory`` are values moved: inputs read, weights read and outputs written by every convolution, pool and
     copy. Batch norm and ReLU are taken as fused, hence free, in ``madds`` and ``memory``
-    (the convention of the SNAS authors' code: Xie et al., 2019, section 2.3).
+    (the convention of the code of Xie et al., 2019).
     """
 
     parameters: int

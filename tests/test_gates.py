@@ -7,6 +7,7 @@ from scipy import stats
 from torch import Generator
 
 from nascore import gates
+from nascore.errors import UserError
 
 ALPHA = torch.tensor([0.5, -0.3, 1.0, 0.0], dtype=torch.float64)
 P = ALPHA.softmax(-1)
@@ -59,6 +60,12 @@ def test_low_temperature_is_one_hot():
     clear = gap[:, 0] - gap[:, 1] > 0.05
     z = gates.concrete(ALPHA.expand(1000, 4), 1e-3, g)[clear]
     torch.testing.assert_close(z, gates.one_hot((ALPHA + g)[clear]), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, float("nan")])
+def test_a_temperature_is_above_zero(tau):
+    with pytest.raises(UserError, match="tau: .* is not above 0"):
+        gates.concrete(torch.zeros(2, 3), tau, torch.Generator())
 
 
 def test_noise_comes_from_the_generator_alone():
