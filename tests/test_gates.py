@@ -64,7 +64,7 @@ def test_low_temperature_is_one_hot():
 
 @pytest.mark.parametrize("tau", [0.0, -1.0, float("nan")])
 def test_a_temperature_is_above_zero(tau):
-    with pytest.raises(UserError, match="tau: .* is not above 0"):
+    with pytest.raises(UserError, match=r"tau: .* is not above 0"):
         gates.concrete(torch.zeros(2, 3), tau, torch.Generator())
 
 
