@@ -23,10 +23,10 @@ from nascore.space import Space
 Array = NDArray[np.float32]
 
 HOLD = 8
-"""Rows for which an edge must stay dead (or alive) to count as a death (or a birth): early on they flicker.
+"""Rows for which an edge must stay dead (or alive) to count as a death (or a birth): early on they flicker."""
 
-Also the rows between two changes of a knob that count as one turn of it: a drag.
-"""
+DRAG = 3
+"""Most rows between two changes of a knob that count as one turn of it."""
 
 WINDOW = 10
 """Rows over which credit is averaged: that of one batch is noise."""
@@ -244,14 +244,14 @@ Turn = list[tuple[int, str, float, float]]
 
 
 def _turns(recording: Recording) -> list[Turn]:
-    """Turns of knobs, each a list of (row, knob, old value, new value): the same knobs, at most ``HOLD`` rows apart."""
+    """Turns of knobs, each a list of (row, knob, old value, new value): the same knobs, at most ``DRAG`` rows apart."""
     values = recording.values(0)
     found: list[Turn] = []
     for t, changed in sorted(recording.script().items()):
         if t > 0:
             turn = [(t, name, values[name], value) for name, value in changed.items()]
             last = found[-1] if found else []
-            if last and t - last[-1][0] <= HOLD and {name for _, name, *_ in last} == set(changed):
+            if last and t - last[-1][0] <= DRAG and {name for _, name, *_ in last} == set(changed):
                 last += turn
             else:
                 found.append(turn)

@@ -219,13 +219,14 @@ META = {"space": TOY.to_json(), "knobs": {}, "metrics": {}}
 
 
 def test_a_drag_of_a_knob_is_one_turn():
-    drag = {20: {"lam": 0.1}, 21: {"lam": 0.3}, 25: {"lam": 0.5}}
+    drag = {20: {"lam": 0.1}, 21: {"lam": 0.3}, 24: {"lam": 0.5}, 28: {"lam": 0.6}}
     recording = recorded(script={**drag, 50: {"lam": 1.0}}, metrics=lambda t: {"cost": t / 100})
     assert [(change["t"], change["label"]) for change in frames.changes(recording)] == [
         (20, "λ 0 → .5"),
-        (50, "λ .5 → 1"),
+        (28, "λ .5 → .6"),
+        (50, "λ .6 → 1"),
     ]
-    assert frames.notice(recording, 40).startswith("Since λ 0 → .5 at step 20 (20 steps ago): expected cost +.21")
+    assert frames.notice(recording, 28).startswith("Since λ 0 → .5 at step 20 (8 steps ago): expected cost +.09")
     assert frames.notice(recording, 23).startswith("Since λ 0 → .3 at step 20")  # what row 23 could know
 
 
