@@ -343,8 +343,10 @@ def _header(recording: Recording, t: int | None, width: float, y: float, parts: 
 def _values(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:
     """The knobs of the first group, and the values that are in force."""
     values = recording.values(t)
+    main = {name: knob for name, knob in recording.knobs.items() if knob.group == "main" and not knob.toggle}
     texts = [
-        f"{k.label} {frames.brief(values[n])}" for n, k in recording.knobs.items() if k.group == "main" and not k.toggle
+        f"{knob.label} {'off' if frames.OFF.get(name) == values[name] else frames.brief(values[name])}"
+        for name, knob in main.items()
     ]
     if t is not None and "tau" in recording[t].metrics:
         texts.append(f"temperature τ {frames.brief(float(recording[t].metrics['tau']))}")
