@@ -47,12 +47,22 @@ _NEWS = ("", dict[str, Any]())  # the worker has something to tell
 _SHOWN: WeakSet[Cockpit] = WeakSet()
 
 
+def running_cell() -> str | None:
+    """The id of the notebook cell that is being run; None outside a notebook, or where the front end tells none."""
+    from IPython import get_ipython
+
+    parent: Mapping[str, Any] = getattr(get_ipython(), "get_parent", dict)()
+    cell: str | None = parent.get("metadata", {}).get("cellId")
+    return cell
+
+
 class Cockpit(Shown):
     """A recording with live controls: replayed at once, and the start of new searches. Made by `cockpit` and `live`.
 
     Attributes:
         recording: the run that is shown.
         runner: what advances a live run.
+        cell: the id of the notebook cell it is shown by, if any.
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class Cockpit(Shown):
         self._text = self._error = ""
         self._whole: deque[tuple[float, int]] = deque(maxlen=200)  # when how many steps were done
         self._steps = 0
+        self.cell: str | None = None  # the notebook cell it is shown by
 
     # -- display
 
@@ -94,8 +105,12 @@ class Cockpit(Shown):
             self._view.on_command(self.hear)
             self._load(self.recording)
             threading.Thread(target=self._serve, daemon=True, name="nasviz-publisher").start()
-            for other in _SHOWN:
-                other.hear("rest", {})
+            self.cell = running_cell()
+            for other in list(_SHOWN):
+                if self.cell is not None and other.cell == self.cell:
+                    other.close()  # its cell was run again: nobody can see or steer it any more
+                else:
+                    other.hear("rest", {})
             _SHOWN.add(self)
             self._inbox.put(("prepare", {}))
         return self._view
@@ -129,9 +144,11 @@ class Cockpit(Shown):
                     with self._told():
                         self._obey(name, payload)
             if news and time.monotonic() >= due:
+                before = self._sent
                 with self._told():
                     self._publish()
-                news, due = False, time.monotonic() + 1 / RATE
+                # What brought no new row must not hold back the row it leads to.
+                news, due = False, time.monotonic() + 1 / RATE if self._sent != before else 0.0
 
     @contextmanager
     def _told(self) -> Iterator[None]:

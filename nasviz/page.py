@@ -18,6 +18,15 @@ from nasviz.widgets import BESIDE, difference, script, setup, style, whole
 Theme = Literal["auto", "light", "dark"]
 
 
+class Page(str):
+    """The text of a page. As the value of a notebook's cell it is told in a line instead of printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<a page of {len(self.encode()) / 1024:.0f} KiB>"
+
+
 def html(
     recording: Recording | Sequence[Recording],
     path: str | Path | None = None,
@@ -25,7 +34,7 @@ def html(
     theme: Theme = "auto",
     overwrite: bool = False,
     ghost: Recording | None = None,
-) -> str:
+) -> Page:
     """The page as text; also written to ``path`` if given. Several recordings stand side by side with one cursor.
 
     Args:
@@ -44,7 +53,7 @@ def html(
     shown = panels if panels is not None else PANELS if len(runs) == 1 else BESIDE
     title = markup.escape(" and ".join(f"{run.meta.get('method')} on {run.meta.get('task')}" for run in runs))
     places = "".join(f"<main>{_embedded(run, shown, difference(run, runs), ghost)}</main>" for run in runs)
-    text = (
+    text = Page(
         f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_PAGE}{style()}</style></head><body>'
         f'{places}<script type="module">{script("page")}</script></body></html>'

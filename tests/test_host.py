@@ -301,3 +301,21 @@ def test_an_own_space_without_rows(tmp_path: Path) -> None:
     assert "lam" in found.recording.knobs
     assert Job("random", "mnist", record=tmp_path / "x.sqlite").register()
     assert found._repr_mimebundle_ is not None
+
+
+@pytest.mark.parametrize("again", ["the same cell", "another cell"])
+def test_running_a_cell_again_ends_the_search_it_replaces(
+    seat: Callable[..., Seat], monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    monkeypatch.setattr("nasviz.host.running_cell", lambda: "the same cell")
+    first = seat(epochs=None)
+    first.do("run")
+    first.wait(lambda: len(first.cockpit.recording) > 2 and first.view.status["state"] == "running", "running")
+    monkeypatch.setattr("nasviz.host.running_cell", lambda: again)
+    seat()
+    run = first.cockpit.recording
+    if again == "the same cell":
+        first.wait(lambda: run.refresh() >= 0 and run.status == "stopped", "stopped")
+    else:
+        rows = len(run)
+        first.wait(lambda: len(run) > rows + 3, "going on")

@@ -378,6 +378,7 @@ def test_a_page_asks_nothing_of_the_net(page: Page, tmp_path):
 def test_a_page_is_not_overwritten_unless_told(tmp_path):
     path = tmp_path / "page.html"
     text = nasviz.html(search(), path)
+    assert len(repr(text)) < 40  # a notebook shows the value of its last line
     with pytest.raises(ValueError, match="exists; pass overwrite=True"):
         nasviz.html(search(), path)
     assert nasviz.html(search(), path, overwrite=True) == text
