@@ -309,8 +309,9 @@ def test_running_a_cell_again_ends_the_search_it_replaces(
 ) -> None:
     monkeypatch.setattr("nasviz.host.running_cell", lambda: "the same cell")
     first = seat(epochs=None)
+    replay = first.cockpit.recording
     first.do("run")
-    first.wait(lambda: len(first.cockpit.recording) > 2 and first.view.status["state"] == "running", "running")
+    first.wait(lambda: first.cockpit.recording is not replay and len(first.cockpit.recording) > 2, "live")
     monkeypatch.setattr("nasviz.host.running_cell", lambda: again)
     seat()
     run = first.cockpit.recording
@@ -319,3 +320,5 @@ def test_running_a_cell_again_ends_the_search_it_replaces(
     else:
         rows = len(run)
         first.wait(lambda: len(run) > rows + 3, "going on")
+        first.do("stop")
+        first.state("stopped")
