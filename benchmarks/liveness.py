@@ -347,7 +347,7 @@ def measure(lab: Lab, page: Page, opens: int, moves: int, windows: int, frames: 
         row("Run All on a fresh kernel to the recorded search", "s", opened, most=4),
         row(f"Run live to the first step, {THINK:g} s after opening", "s", starts[True], most=3),
     ]
-    return rows + ([row("Run live to the first step, at once", "s", starts[False])] if starts[False] else [])
+    return rows + ([row("Run live to the first step, at once", "s", starts[False], most=3)] if starts[False] else [])
 
 
 def notebook(path: Path) -> None:
