@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nascore.record import Recording
 from nascore.space import Space
+from nasviz import layout
 from nasviz.charts import INK, Chart, chart, figure
 from nasviz.theme import colour, op_label
 
@@ -36,11 +37,7 @@ RESOURCES = {"parameters": "parameters", "madds": "multiply-adds", "memory": "me
 
 def edge_names(space: Space) -> list[str]:
     """A name for every edge of every cell, in the order of the tables: ``"normal k−2→0"``."""
-
-    def node(index: int) -> str:
-        return f"k−{space.inputs - index}" if index < space.inputs else str(index - space.inputs)
-
-    return [f"{cell} {node(source)}→{node(target)}" for cell in space.cells for source, target in space.edges]
+    return [f"{cell} {edge}" for cell in space.cells for edge in layout.edge_names(space)]
 
 
 def price(recording: Recording, **weights: float) -> Table:
