@@ -314,15 +314,16 @@ class Child:
         folder.mkdir(parents=True)
         request = json.dumps([asdict(setting), asdict(variant)])
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        self.process = subprocess.Popen(
-            [variant.python, "-W", "ignore", str(Path(__file__).resolve()), "--serve", request],
-            cwd=folder,
-            env=os.environ | threads,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("w"),
-            text=True,
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [variant.python, "-W", "ignore", str(Path(__file__).resolve()), "--serve", request],
+                cwd=folder,
+                env=os.environ | threads,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         self.steps = 1
 
     def answer(self) -> dict[str, Any]:
@@ -438,7 +439,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the small configuration only; at most three minutes")
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=ENGINES, help="of our network (default: both)")
     parser.add_argument("--pairs", type=int, default=9, help="turns of each variant (default 9)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="a turn's length, at least a step (default 1)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="a turn's length, at least a step (default 0.5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and where they were measured")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -452,10 +453,9 @@ def main() -> None:
     found, networks = [], {}
     for setting in (SMALL,) if arguments.quick else (SMALL, LARGE):
         block = []
-        for method in ("darts", "gumbel"):  # the peer's; a group's processes are all there at once
-            mine = [name for name, theirs in METHODS.items() if theirs == method]
-            variants = [Variant(method, loop) for loop in (True, False)]
-            variants += [Variant(*v) for v in itertools.product(mine, (True, False), arguments.engine)]
+        for method, theirs in METHODS.items():  # six processes at a time: each may keep 2 GB
+            variants = [Variant(theirs, loop) for loop in (True, False)]
+            variants += [Variant(method, *rest) for rest in itertools.product((True, False), arguments.engine)]
             facts, turns = measure(setting, variants, arguments.pairs, arguments.seconds)
             block += rows(setting, turns)
         networks[str(setting)] = facts

@@ -1,18 +1,27 @@
 """The benchmarks' own arithmetic, and the form of what they stored."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from nascore.methods.darts import darts
+from nascore.run import Knobs
+from nascore.task import make_task
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import claims  # noqa: E402
+import peers  # noqa: E402
 import presets  # noqa: E402
 from grid import LAMBDAS, Setting, grid, load  # noqa: E402
+
+NO_PEER = pytest.mark.skipif(not peers.is_ready(), reason="needs the environment that benchmarks/peers.py makes")
 
 
 @pytest.mark.parametrize(
@@ -72,3 +81,60 @@ def test_stored_claims_have_the_agreed_form():
         if entry["verdict"] != "quoted":
             assert entry["low"] <= entry["ours"] <= entry["high"]
             assert entry["n"] >= 4
+
+
+TINY = peers.Setting(image=8, channels=4, cells=3, nodes=2, batch=8)
+
+
+def test_a_ratio_is_taken_turn_by_turn_and_against_the_right_peer():
+    def turns(*wall: float) -> list[dict[str, float]]:
+        return [{"wall": seconds, "cpu": 2 * seconds} for seconds in wall]
+
+    both = {
+        peers.Variant("gumbel", True): turns(30, 60, 90),  # the machine gets slower
+        peers.Variant("gumbel", False): turns(8, 8, 8),
+        peers.Variant("snas", True, "fused"): turns(10, 20, 30),
+        peers.Variant("snas", False, "fused"): turns(4, 2, 4),
+    }
+    loop, alone = peers.rows(TINY, both)
+    assert (loop["ratio"], loop["low"], loop["high"], loop["cpu_ratio"]) == (3, 3, 3, 3)
+    assert (loop["peer_s"], loop["ours_s"], loop["pairs"], loop["loop"]) == (60, 20, 3, True)
+    assert (alone["ratio"], alone["low"], alone["high"]) == (2, 2, 4)
+    assert "3.00× [3.00, 3.00]" in peers.table([loop, alone])
+
+
+@pytest.mark.parametrize("engine", ["reference", pytest.param("", marks=NO_PEER)])
+def test_a_process_works_on_command(tmp_path, engine):
+    with peers.Child(TINY, peers.Variant("darts", True, engine), tmp_path / "child") as child:
+        found = child.answer()
+        assert found["logits"] == 2 * 5 * 8
+        peers.require_same({"ours": found, "peer": found})
+        with pytest.raises(SystemExit, match="81 logits"):
+            peers.require_same({"ours": found, "peer": {**found, "logits": 81}})
+        child.steps = 3
+        took = child.work()
+        assert 0 < took["cpu"] < 1
+        assert 0 < took["wall"] < 10
+    assert child.process.returncode
+
+
+@NO_PEER
+def test_both_networks_have_the_same_parameters(tmp_path):
+    with (
+        peers.Child(TINY, peers.Variant("darts", False, "reference"), tmp_path / "ours") as ours,
+        peers.Child(TINY, peers.Variant("darts", False), tmp_path / "peer") as peer,
+    ):
+        peers.require_same({"ours": ours.answer(), "peer": peer.answer()})
+
+
+def test_the_two_losses_of_gumbel_move_one_thing_each():
+    task = make_task("digits", epochs=1)
+    weights = lambda: torch.cat([p.detach().flatten() for p in task.network.parameters()])
+    before = weights()
+    first, second, third = itertools.islice(peers.gumbel(task, Knobs(**darts.knobs)), 3)
+    assert (first.phase, second.phase, third.phase) == ("architecture", "weights", "architecture")
+    assert torch.equal(first.probs, second.probs)
+    assert not torch.equal(first.gates, second.gates)
+    assert not torch.equal(second.probs, third.probs)
+    assert not torch.equal(weights(), before)
+    assert task.counters["updates"] == 1
