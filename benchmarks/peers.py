@@ -436,8 +436,8 @@ def table(found: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the small configuration only; at most three minutes")
-    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=ENGINES, help="of our network (default: both)")
+    parser.add_argument("--quick", action="store_true", help="the small configuration, one engine; three minutes")
+    parser.add_argument("--engine", choices=ENGINES, help="of our network (default: both; fused if --quick)")
     parser.add_argument("--pairs", type=int, default=9, help="turns of each variant (default 9)")
     parser.add_argument("--seconds", type=float, default=0.5, help="a turn's length, at least a step (default 0.5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and where they were measured")
@@ -449,13 +449,14 @@ def main() -> None:
         return
     if arguments.pairs < 2:
         parser.error(f"--pairs: {arguments.pairs} is too few; an interval needs at least 2")
+    engines = [arguments.engine] if arguments.engine else ENGINES[:1] if arguments.quick else ENGINES
     set_up()
     found, networks = [], {}
     for setting in (SMALL,) if arguments.quick else (SMALL, LARGE):
         block = []
         for method, theirs in METHODS.items():  # six processes at a time: each may keep 2 GB
             variants = [Variant(theirs, loop) for loop in (True, False)]
-            variants += [Variant(method, *rest) for rest in itertools.product((True, False), arguments.engine)]
+            variants += [Variant(method, *rest) for rest in itertools.product((True, False), engines)]
             facts, turns = measure(setting, variants, arguments.pairs, arguments.seconds)
             block += rows(setting, turns)
         networks[str(setting)] = facts
