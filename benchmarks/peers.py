@@ -342,7 +342,7 @@ class Child:
         return {clock: seconds / self.steps for clock, seconds in self.answer().items()}
 
     def warm_up(self, seconds: float) -> None:
-        """Two steps, then as many to a turn as take at least ``seconds``."""
+        """Two steps, then as many to a turn as take about ``seconds``, at least one."""
         self.work()
         self.steps = max(1, round(seconds / self.work()["wall"]))
 
@@ -359,7 +359,7 @@ class Child:
 
 
 def measure(setting: Setting, variants: list[Variant], pairs: int, seconds: float) -> tuple[Facts, Turns]:
-    """Let all variants work in turn, ``pairs`` times each."""
+    """Let all variants work in turn, ``pairs`` times each; never two at a time."""
     from tqdm import tqdm
 
     facts: Facts = {}

@@ -138,3 +138,19 @@ def test_the_two_losses_of_gumbel_move_one_thing_each():
     assert not torch.equal(second.probs, third.probs)
     assert not torch.equal(weights(), before)
     assert task.counters["updates"] == 1
+
+
+PEERS = ROOT / "benchmarks" / "results" / "peers.json"
+
+
+@pytest.mark.skipif(not PEERS.exists(), reason="benchmarks/peers.py has not stored its results")
+def test_stored_steps_beside_the_peer_reach_the_target():
+    stored = json.loads(PEERS.read_text("utf-8"))
+    assert {(row["what"], row["loop"], row["engine"]) for row in stored["rows"]} == set(
+        itertools.product([f"step {method}" for method in peers.METHODS], (True, False), peers.ENGINES)
+    )
+    for row in stored["rows"]:
+        assert row["pairs"] >= 9
+        assert row["low"] <= row["ratio"] <= row["high"]
+        if (row["what"], row["engine"]) == ("step darts", "fused"):
+            assert row["low"] >= 2
