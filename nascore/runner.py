@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from nascore import worker
 from nascore.errors import UserError, choose, number
+from nascore.fan import Fan
 from nascore.jobs import Job
 from nascore.record import Writer
 from nascore.worker import Message
@@ -51,7 +52,7 @@ class Runner:
         self.kind: str = choose("kind", kind, ("process", "thread"))
         self.notify = notify
         self.state = "idle"
-        self.job: Job | None = None
+        self.job: Job | Fan | None = None
         self._run: str | None = None  # the id of its run, which a job that was refused forgets
         self._speed: float | None = None
         self._events: SimpleQueue[Message] = SimpleQueue()
@@ -69,7 +70,7 @@ class Runner:
         names = {"method": method, "task": task}
         self._send("prepare", **{name: value for name, value in names.items() if isinstance(value, str)})
 
-    def begin(self, job: Job, paused: bool = False) -> str:
+    def begin(self, job: Job | Fan, paused: bool = False) -> str:
         """Send a job to the worker; a run that is under way is stopped first.
 
         Returns:

@@ -26,6 +26,7 @@ from nascore.record import Writer
 from nascore.run import HALF_PHASES, Run
 
 if TYPE_CHECKING:
+    from nascore.fan import Fan, Forking
     from nascore.jobs import Job
 
 Message = dict[str, Any]
@@ -37,15 +38,15 @@ class Worker:
     """Takes commands from `inbox`, runs one job after the other and calls `tell` with events.
 
     Commands `{"do": …}`: prepare{task, method}, begin{job, path, run, record, paused}, set{knobs}, pause, resume, step,
-    half_step, speed{value}, stop, close. Events `{"event": …}`: ready, begun{run, steps}, row{run, t, whole},
-    state{run, state}, error{run, error, traceback}, ended{run, state, error}. An error without an ended leaves the run
-    as it was.
+    half_step, speed{value}, stop, close. Events `{"event": …}`: ready, begun{run, steps},
+    row{run, t, phase, whole, steps}, state{run, state}, error{run, error, traceback}, ended{run, state, error}. An
+    error without an ended leaves the run as it was.
     """
 
     def __init__(self, inbox: Inbox, tell: Callable[[Message], None]):
         self.inbox = inbox
         self.tell = tell
-        self.run: Run | None = None
+        self.run: Run | Forking | None = None
         self._id: str | None = None  # of the run as the recording has it
         self._paused = False
         self._halving = False  # a half step, not the user, has switched the knob half_steps on
@@ -167,7 +168,8 @@ class Worker:
         if step.phase not in HALF_PHASES:
             self._steps = max(self._steps - 1, 0)
             self._due = began + 1 / self._speed if self._speed else 0.0
-        self.tell({"event": "row", "run": self._id, "t": step.t, "whole": run.whole})
+        count = {"whole": run.whole, "steps": run.task.steps}
+        self.tell({"event": "row", "run": self._id, "t": step.t, "phase": step.phase, **count})
 
     def _end(self, error: str | None = None) -> None:
         run, self.run = self.run, None
@@ -212,18 +214,18 @@ def _sentence(error: BaseException) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def pack(job: Job) -> str:
+def pack(job: Job | Fan) -> str:
     """A job as text, by cloudpickle, so that it may hold functions of a notebook cell."""
     import cloudpickle
 
     return base64.b64encode(cloudpickle.dumps(job)).decode()
 
 
-def unpack(job: Job | str) -> Job:
+def unpack(job: Job | Fan | str) -> Job | Fan:
     """A job from its text; only ever given what one's own parent process wrote."""
     import cloudpickle
 
-    found: Job = cloudpickle.loads(base64.b64decode(job)) if isinstance(job, str) else job
+    found: Job | Fan = cloudpickle.loads(base64.b64decode(job)) if isinstance(job, str) else job
     return found
 
 

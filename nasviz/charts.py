@@ -19,7 +19,7 @@ import numpy as np
 
 from nasviz.markup import sheet
 
-__all__ = ["INK", "Chart", "Slider", "chart", "explore", "figure", "svg_chart"]
+__all__ = ["INK", "Chart", "Slider", "chart", "explore", "figure", "svg_chart", "ticks"]
 
 #: Lines are ink with dashes: hues are kept for ops.
 INK = {"ink": "#1d2530", "soft": "#66707d", "line": "#dfe3e8", "panel": "#ffffff", "focus": "#1f6feb"}
@@ -47,7 +47,7 @@ def figure(title: str = "", x: str = "", y: str = "", **layout: Any) -> Any:
     )
 
 
-def _ticks(low: float, high: float, log: bool) -> list[float]:
+def ticks(low: float, high: float, log: bool) -> list[float]:
     """At most six round numbers from low to high (decades on a log axis, given as exponents)."""
     if log and high - low >= 1:
         return [float(e) for e in range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)]
@@ -73,7 +73,7 @@ class _Axis:
     def marks(self) -> list[tuple[float, str]]:
         if self.names:
             return [(self(k), name) for k, name in enumerate(self.names)]
-        values = [10**e if self.log else e for e in _ticks(self.low, self.high, self.log)]
+        values = [10**e if self.log else e for e in ticks(self.low, self.high, self.log)]
         return [(self(value), f"{value:g}") for value in values]
 
 

@@ -31,10 +31,10 @@ Handler = Callable[[str, dict[str, Any]], None]
 
 
 @cache
-def script(entry: str) -> str:
-    """The views' JavaScript as one module that ends with ``entry``: "widget" or "page"."""
+def script(entry: str, parts: Sequence[str] = _PARTS) -> str:
+    """JavaScript as one module: the ``parts`` of the views, then ``entry``: "widget", "page" or "fan"."""
     folder = files("nasviz") / "widgets" / "js"
-    return "\n".join((folder / f"{part}.js").read_text("utf-8") for part in (*_PARTS, entry))
+    return "\n".join((folder / f"{part}.js").read_text("utf-8") for part in (*parts, entry))
 
 
 @cache
