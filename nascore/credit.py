@@ -7,9 +7,15 @@ Neural Architecture Search", 2019, numbered as in ``nascore.methods.snas``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from nascore.fused import Trace
+    from nascore.supernet import Supernet
 
 
 def marginal(seen: Float[Tensor, "cell edge op"]) -> Float[Tensor, "cell edge op"]:
@@ -20,6 +26,16 @@ def marginal(seen: Float[Tensor, "cell edge op"]) -> Float[Tensor, "cell edge op
     if seen.grad is None:
         return torch.full_like(seen, torch.nan).detach()
     return 0.0 - seen.grad  # not −grad: the credit of *none* is 0, not −0
+
+
+def complete(network: Supernet, trace: Trace) -> Float[Tensor, "*run cell edge op"]:
+    """−∂L/∂z of all operations at discrete gates, although only the active ones were computed.
+
+    After the backward pass of ``task.loss(…, active=…, trace=trace)``. By eq. (2) ∂L/∂z[e, k] = ⟨∂L/∂x_j, O_k(x_i)⟩
+    asks of an inactive operation only its output: it is run forward, without a gradient. Equal to ``marginal`` of a
+    backward pass through everything.
+    """
+    return 0.0 - network.marginals(trace)
 
 
 def taylor(z: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:

@@ -17,18 +17,12 @@ from torch import Tensor, nn
 
 from nascore.errors import UserError
 from nascore.graph import CellGraph
-from nascore.supernet import Child
+from nascore.supernet import Child, batch_norms
 
 if TYPE_CHECKING:
     from nascore.task import Batch, Task
 
 CHUNK = 100  # images at once: as fast as any on a CPU, and little memory
-
-
-def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
-    """The batch norms in ``network`` that keep running statistics."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return [module for module in network.modules() if isinstance(module, kinds) and module.track_running_stats]
 
 
 def inherit(task: Task, graphs: Mapping[str, CellGraph]) -> Child:

@@ -146,6 +146,12 @@ class Pool(Op):
             return pool
         return nn.Sequential(pool, nn.BatchNorm2d(channels_out, affine=affine))
 
+    def pool(self, x: Float[Tensor, "batch channel _ _"], stride: int) -> Float[Tensor, "batch channel _ _"]:
+        """The pool alone."""
+        if self.kind == "max":
+            return F.max_pool2d(x, self.size, stride, self.size // 2)
+        return F.avg_pool2d(x, self.size, stride, self.size // 2, count_include_pad=False)
+
     @override
     def cost(self, channels: int, height: int, width: int, stride: int = 1, affine: bool = False) -> Cost:
         written = channels * halved(height, stride) * halved(width, stride)

@@ -13,21 +13,27 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from nascore.errors import UserError, choose, number
-from nascore.graph import CellGraph
+from nascore.fused import Chain, FusedCell, Shared, Trace, preprocessing
+from nascore.graph import CellGraph, Edge
 from nascore.ops import OPS, Pool, halved, op
 from nascore.space import Space
 
 Stem = Literal["cifar", "imagenet"]
+Engine = Literal["fused", "reference"]
 T = TypeVar("T")
 
 
@@ -64,11 +70,10 @@ class Cell(nn.Module):
 
     def __init__(self, graph: CellGraph, plan: CellPlan, affine: bool) -> None:
         super().__init__()
-        self.graph, self.stride = graph, plan.stride
+        self.graph, self.plan = graph, plan
         # The inputs come in other widths, the first perhaps at twice the size: bring all to this cell's width and size.
         self.preprocess = nn.ModuleList(
-            OPS["conv1" if stride == 1 else "skip"](channels, plan.channels, stride, affine)
-            for channels, stride in plan.inputs
+            OPS[preprocessing(stride)](channels, plan.channels, stride, affine) for channels, stride in plan.inputs
         )
         inputs = len(plan.inputs)
         self.ops = nn.ModuleList(
@@ -93,9 +98,25 @@ class Cell(nn.Module):
             if gates is not None:
                 terms = [gates[edge] * term for (edge, _), term in zip(into, terms, strict=True)]
             # A node that nothing feeds is zeros.
-            size = halved(height, self.stride), halved(width, self.stride)
+            size = halved(height, self.plan.stride), halved(width, self.plan.stride)
             x[node] = reduce(torch.add, terms) if terms else x[0].new_zeros(batch, channels, *size)
         return torch.cat([x[node] for node in self.graph.output], dim=1)
+
+    def operation(self, edge: Edge) -> nn.Module:
+        """A copy of the operation on ``edge``, the first of several like it."""
+        return copy.deepcopy(self.ops[self.graph.edges.index(edge)])
+
+    def prepared(self) -> nn.ModuleList:
+        """Copies of the modules that bring the inputs to this cell's width and size."""
+        return copy.deepcopy(self.preprocess)
+
+    def take(self, other: Cell | FusedCell) -> None:
+        """Put copies of ``other``'s modules in the place of this cell's own; ``other`` has all its edges."""
+        self.preprocess = other.prepared()
+        self.ops = nn.ModuleList(
+            op if edge[2] == "none" else other.operation(edge)
+            for edge, op in zip(self.graph.edges, self.ops, strict=True)
+        )
 
 
 class Network(nn.Module):
@@ -136,9 +157,9 @@ class Network(nn.Module):
         self.classifier = nn.Linear(self.plans[-1].width, classes)
 
     def features(
-        self, x: Float[Tensor, "batch _ _ _"], gates: Sequence[Sequence[Tensor]] | None = None
+        self, x: Float[Tensor, "batch _ _ _"], given: Sequence[tuple[Any, ...]] | None = None
     ) -> Iterator[Float[Tensor, "batch _ _ _"]]:
-        """The output of one cell after the other. ``gates`` holds a list for each row of the architecture table."""
+        """The output of one cell after the other. ``given`` are what the cells of a row take beside their inputs."""
         stages = []
         for stage in self.stem:
             x = stage(x)
@@ -147,7 +168,7 @@ class Network(nn.Module):
         for cell, plan in zip(self.cells, self.plans, strict=True):
             if plan.pooled:
                 states = [F.max_pool2d(state, 2) for state in states]
-            x = cell(states, None if gates is None else gates[plan.row])
+            x = cell(states, *(() if given is None else given[plan.row]))
             states = [*states[1:], x]
             yield x
 
@@ -181,7 +202,8 @@ class Supernet(Network):
     ``channels`` is the width of the first cell (reductions by stride double it, pools do not), ``cells`` their number.
     Batch norm in the cells has no scale or shift. Architecture parameters do not live in here, and nothing is kept
     from one call to the next but batch norm's running statistics. ``partial`` is the share of channels that go through
-    the operations, 1/``partial``: all of them so far. ``engine="reference"`` means one module for each operation.
+    the operations, 1/``partial``: all of them so far. ``engine``: ``"reference"`` runs a module for each operation, one
+    after another, and says what is meant; ``"fused"`` computes the same numbers together (``nascore.fused``).
     Raises ``UserError`` for an argument out of range.
     """
 
@@ -193,13 +215,14 @@ class Supernet(Network):
         classes: int,
         in_channels: int,
         partial: int = 1,
-        engine: Literal["reference", "fused"] = "reference",
+        engine: Engine = "fused",
     ) -> None:
         if number("partial", partial, low=1, integer=True) != 1:
             raise UserError(f"partial: {partial} is not 1; networks that search on part of the channels come later.")
-        if choose("engine", engine, ("reference", "fused")) == "fused":
-            raise UserError("engine: 'fused' comes later; use 'reference'.")
+        self.engine, self.runs = choose("engine", engine, get_args(Engine)), 1
         super().__init__(space, space.mother, channels, cells, classes, in_channels, "cifar", affine=False)
+        if engine == "fused":
+            self.cells = nn.ModuleList(FusedCell(cell, space) for cell in self.cells if isinstance(cell, Cell))
         # For each row, the place of each of the mother graph's edges in the flattened row of the table.
         self.places = [
             [
@@ -211,22 +234,118 @@ class Supernet(Network):
 
     def forward(
         self,
-        x: Float[Tensor, "batch _ _ _"],
-        gates: Float[Tensor, "cell edge op"],
-        masks: Float[Tensor, "cell edge op channel"] | None = None,
-    ) -> Float[Tensor, "batch class"]:
-        """Class scores. ``masks`` weight the channels of each operation's output on top of its gate.
+        x: Float[Tensor, "*run batch _ _ _"],
+        gates: Float[Tensor, "*run cell edge op"],
+        masks: Float[Tensor, "*run cell edge op channel"] | None = None,
+        active: Sequence[Sequence[int]] | NDArray[np.bool_] | None = None,
+        trace: Trace | None = None,
+    ) -> Float[Tensor, "*run batch class"]:
+        """Class scores.
 
-        The last axis of ``masks`` is as wide as every cell, or 1.
+        Args:
+            x: images; for networks side by side (``beside``) those of each.
+            gates: the weight of every operation.
+            masks: weights of the channels of each operation's output on top of its gate; the last axis is as wide as
+                every cell, or 1.
+            active: the only operations to compute, the others having gate 0: for each edge of each kind of cell an
+                index, as ``gates.active`` gives, or a table [cell, edge, op] that is true where a gate is not 0.
+                Cost and memory follow it. None: all. The reference engine computes all of them anyway.
+            trace: takes note of every node, for ``credit.complete``.
         """
-        if tuple(gates.shape) != self.space.shape:
-            raise UserError(f"gates: the shape is {tuple(gates.shape)}; this supernet's is {self.space.shape}.")
-        weights = gates if masks is None else (gates[..., None] * masks)[..., None, None]
-        rows = [row.flatten(0, 1).unbind() for row in weights]
-        picked = [[row[place] for place in places] for row, places in zip(rows, self.places, strict=True)]
-        for out in self.features(x, picked):
+        shape = (self.runs, *self.space.shape) if self.runs > 1 else self.space.shape
+        if tuple(gates.shape) != shape:
+            raise UserError(f"gates: the shape is {tuple(gates.shape)}; this supernet's is {shape}.")
+        table = (gates[..., None] if masks is None else gates[..., None] * masks).flatten(-3, -2)
+        given: list[tuple[Any, ...]]
+        if self.engine == "fused":
+            rows = (table if self.runs > 1 else table[None]).unbind(1)  # one a kind of cell: [run, place, channel]
+            live = [None] * len(rows) if active is None else [places_of(row) for row in self.chosen(active)]
+            given = [(row, some, trace) for row, some in zip(rows, live, strict=True)]
+            if self.runs > 1:
+                x = x.transpose(0, 1).flatten(1, 2)
+            x = x.contiguous(memory_format=torch.channels_last)
+        else:
+            if trace is not None:
+                raise UserError("trace: the reference engine keeps none; use engine='fused'.")
+            weights = [row[..., None, None].unbind() for row in table]
+            given = [([row[place] for place in places],) for row, places in zip(weights, self.places, strict=True)]
+        for out in self.features(x, given):
             x = out
         return self.classify(x)
+
+    @torch.no_grad()
+    def marginals(self, trace: Trace) -> Float[Tensor, "*run cell edge op"]:
+        """∂L/∂z of every operation, computed or not, after the backward pass of a ``forward`` with ``trace``.
+
+        z[e, k] weights O_k(x_i) in x_j, so ∂L/∂z[e, k] = ⟨∂L/∂x_j, O_k(x_i)⟩: a forward pass through all operations,
+        without gradients, completes what the backward pass of the active ones has found.
+        """
+        found = trace.nodes[0].new_zeros(self.runs, *self.space.shape)
+        with frozen_statistics(self):
+            for cell, plan, nodes in zip(self.cells, self.plans, trace.cells, strict=True):
+                assert isinstance(cell, FusedCell)
+                found[:, plan.row] += cell.marginals(nodes).unflatten(-1, self.space.shape[1:])
+        return found if self.runs > 1 else found[0]
+
+    def chosen(self, active: Sequence[Sequence[int]] | NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """``active`` as a table [cell, edge, op]."""
+        table = np.asarray(active)
+        if table.dtype != bool and table.shape == self.space.shape[:2]:
+            table = np.eye(len(self.space.ops), dtype=bool)[table]
+        if table.shape != self.space.shape or table.dtype != bool:
+            raise UserError(
+                f"active: an array of {table.dtype} with the shape {table.shape}; give indices {self.space.shape[:2]} "
+                f"or truth values {self.space.shape}."
+            )
+        return table
+
+    @override
+    def classify(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "*run batch class"]:
+        if self.runs == 1:
+            return super().classify(x)
+        pooled = x.mean((2, 3)).unflatten(1, (self.runs, -1)).transpose(0, 1)
+        weight, bias = (
+            tensor.unflatten(0, (self.runs, -1)) for tensor in (self.classifier.weight, self.classifier.bias)
+        )
+        return torch.baddbmm(bias[:, None], pooled, weight.transpose(1, 2))
+
+    @classmethod
+    def beside(cls, nets: Sequence[Supernet]) -> Supernet:
+        """``nets``, fused and alike, side by side as one: run r of its output is that of ``nets[r]``.
+
+        Every weight and statistic is that of the nets one below another, so ``chunk`` along the first axis parts them.
+        """
+        net = copy.deepcopy(nets[0])
+        states = [(dict(each.named_parameters()) | dict(each.named_buffers())) for each in nets]
+        for module_name, module in net.named_modules():
+            own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+            for name, tensor in own:
+                path = f"{module_name}.{name}" if module_name else name
+                if tensor.dim() > 0:
+                    whole = torch.cat([state[path].detach() for state in states])
+                    setattr(module, name, nn.Parameter(whole) if isinstance(tensor, nn.Parameter) else whole)
+            if isinstance(module, Supernet | FusedCell | Chain | Shared):
+                module.runs = len(nets)
+            if isinstance(module, nn.Conv2d):
+                module.groups = len(nets)
+            if isinstance(module, nn.BatchNorm2d):
+                module.num_features *= len(nets)
+        return net
+
+    def converted(self, engine: Engine) -> Supernet:
+        """A copy with the same weights, statistics and mode that computes with ``engine``."""
+        choose("engine", engine, get_args(Engine))
+        net = copy.deepcopy(self)
+        if engine == self.engine:
+            return net
+        net.engine = engine
+        with torch.device("meta"):  # takes no memory and draws no random number: every weight is replaced below
+            cells = [Cell(self.graphs[plan.row], plan, affine=False) for plan in self.plans]
+        for cell, own in zip(cells, self.cells, strict=True):
+            assert isinstance(own, Cell | FusedCell)
+            cell.take(own)
+        net.cells = nn.ModuleList(FusedCell(cell, self.space) if engine == "fused" else cell for cell in cells)
+        return net.train(self.training)
 
     def cell_of(self, index: int) -> int:
         """The row of the architecture table that cell ``index`` reads."""
@@ -291,11 +410,8 @@ class Child(Network):
         child.stem, child.classifier = copy.deepcopy(supernet.stem), copy.deepcopy(supernet.classifier)
         for own, whole in zip(child.cells, supernet.cells, strict=True):
             assert isinstance(own, Cell)
-            assert isinstance(whole, Cell)
-            own.preprocess = copy.deepcopy(whole.preprocess)
-            for i, edge in enumerate(own.graph.edges):
-                if edge[2] != "none":
-                    own.ops[i] = copy.deepcopy(whole.ops[whole.graph.edges.index(edge)])
+            assert isinstance(whole, Cell | FusedCell)
+            own.take(whole)
         return child.train(supernet.training)
 
     def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch class"]:
@@ -335,6 +451,30 @@ class Child(Network):
                 layout = (*before, plan.stride) if source < self.space.inputs else (*after, 1)
                 total += 0 if isinstance(OPS[name], Pool) else OPS[name].madds(plan.channels, *layout)
         return total
+
+
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]:
+    """The batch norms in ``network`` that keep running statistics."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return [module for module in network.modules() if isinstance(module, kinds) and module.track_running_stats]
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch norm in training mode uses the batch's statistics but leaves its running ones alone."""
+    norms = batch_norms(network)
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def places_of(row: NDArray[np.bool_]) -> frozenset[int]:
+    """Where a row [edge, op] is true, as places edge · operations + operation."""
+    return frozenset(np.flatnonzero(row).tolist())
 
 
 def plan_cells(

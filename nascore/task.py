@@ -8,8 +8,8 @@ same batches in the same order however much noise either of them draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -23,11 +23,12 @@ from torch.nn import functional as F
 
 from nascore import data, evaluate, gates
 from nascore.errors import UserError, choose, number
+from nascore.fused import Trace
 from nascore.graph import CellGraph
 from nascore.resource import Resource
 from nascore.run import Knob, Knobs, Metric, Step
 from nascore.space import SPACES, Space
-from nascore.supernet import Supernet
+from nascore.supernet import Supernet, frozen_statistics
 
 # What Optimisers reads; a method declares those it uses.
 WEIGHT_LR = Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning")
@@ -234,6 +235,8 @@ class Task:
         network: nn.Module | None = None,
         weights: Mapping[str, Tensor] | None = None,
         update_statistics: bool = True,
+        active: Sequence[Sequence[int]] | None = None,
+        trace: Trace | None = None,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy (nats) of ``batch`` under ``gates``, batch norm using the batch's own statistics.
 
@@ -243,14 +246,17 @@ class Task:
             network: instead of ``self.network``.
             weights: parameters by name to use instead of the network's own (unrolled steps).
             update_statistics: whether batch norm's running mean and variance move.
+            active: the operations that ``gates.active`` found: nothing else is computed, the other gates being 0.
+            trace: takes note of the nodes, for ``credit.complete``.
         """
         net: nn.Module = self.network if network is None else network
         if not net.training:
             net.train()
         self.counters["examples"] += len(batch.labels)
         inputs = (batch.images,) if gates is None else (batch.images, gates)
-        with nullcontext() if update_statistics else _frozen_statistics(net):
-            logits = net(*inputs) if weights is None else functional_call(net, dict(weights), inputs)
+        given = {name: value for name, value in (("active", active), ("trace", trace)) if value is not None}
+        with nullcontext() if update_statistics else frozen_statistics(net):
+            logits = net(*inputs, **given) if weights is None else functional_call(net, dict(weights), inputs, given)
         return F.cross_entropy(logits, batch.labels)
 
     def evaluate(self, graphs: Mapping[str, CellGraph]) -> dict[str, float]:
@@ -440,19 +446,6 @@ class _Order:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._pass, self._position = state["pass"], state["position"]
-
-
-@contextmanager
-def _frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch norm in training mode uses the batch's statistics but leaves its running ones alone."""
-    norms = evaluate.batch_norms(network)
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -1,0 +1,461 @@
+"""The fused cell: the numbers of ``supernet.Cell`` from a fifth of its calls.
+
+``Cell`` is the specification: a module for each operation on each edge, one after another. On small images most of its
+time goes into calling small kernels. ``FusedCell`` takes over the weights of a ``Cell`` and gives the same output,
+gradients and statistics, because
+
+* operations of one build on all edges that leave one node read the same image: their convolutions stand side by side as
+  one wide convolution, separable kernels of 3, 5 and 7 each in the middle of the largest (``Chain``);
+* batch norm follows every operation and has no scale of its own: the gate takes that place and costs nothing;
+* pools and the identity do not depend on the edge: they are computed once a node, and one 1×1 convolution with the
+  gates on its diagonals hands them to all targets (``Shared``);
+* images lie channels last, where a pool is four times as fast, and depthwise convolutions have fast gradients
+  (``nascore.depthwise``).
+
+Kernels are put side by side anew in every call, so that gradients of any order reach them. A *slot* is one operation on
+one edge. ``runs`` networks of one space may stand side by side in the channels, [run, slot, channel].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from nascore.depthwise import depthwise
+from nascore.graph import Edge
+from nascore.ops import OPS, Conv, Convolutions, FactorisedReduction, Pool, halved
+
+if TYPE_CHECKING:
+    from nascore.space import Space
+    from nascore.supernet import Cell
+
+Build = tuple[tuple[Conv, ...], ...]  # blocks of ReLU, convolutions, batch norm
+Live = tuple[int, ...] | None  # the slots that are computed, in rising order; None: all
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch norm without a scale of its own, on all of its channels or on some, times a scale that is given."""
+
+    def __init__(self, norms: Sequence[nn.BatchNorm2d]) -> None:
+        """The statistics of ``norms``, one after another."""
+        super().__init__(sum(norm.num_features for norm in norms), affine=False)
+        for name in ("running_mean", "running_var"):
+            setattr(self, name, torch.cat([getattr(norm, name) for norm in norms]))
+        self.num_batches_tracked = norms[0].num_batches_tracked
+
+    def scaled(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        scale: Float[Tensor, " channel"] | None = None,
+        places: Tensor | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """``x``, which holds the channels ``places`` (None: all), normalised and multiplied by ``scale``."""
+        if self.training and not self.track_running_stats:
+            return F.batch_norm(x, None, None, scale, None, True, 0.0, self.eps)
+        mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
+        assert mean is not None
+        assert var is not None
+        assert count is not None
+        some_mean, some_var = (mean, var) if places is None else (mean[places], var[places])
+        if not self.training:
+            return F.batch_norm(x, some_mean, some_var, scale, None, False, 0.0, self.eps)
+        count.add_(1)
+        momentum = 1 / float(count) if self.momentum is None else self.momentum  # None: the plain mean over batches
+        out = F.batch_norm(x, some_mean, some_var, scale, None, True, momentum, self.eps)
+        if places is not None:
+            mean[places], var[places] = some_mean, some_var
+        return out
+
+
+class Chain(nn.Module):
+    """Operations of one build on all edges that leave one node: the same convolutions in the same order.
+
+    ``modules[op][edge]`` are the separate modules, ``build`` their blocks of convolutions. Slots are numbered operation
+    by operation: slot = op · edges + edge.
+    """
+
+    def __init__(self, modules: Sequence[Sequence[nn.Module]], build: Build, stride: int) -> None:
+        super().__init__()
+        self.build, self.stride, self.runs, self.edges = build, stride, 1, len(modules[0])
+        self.slots = self.edges * len(modules)
+        kernels = [[kernels_of(module) for module in row] for row in modules]
+        # weights[convolution][op]: the kernels of all edges, one below another.
+        self.weights = nn.ModuleList(
+            nn.ParameterList(torch.cat([edge[c] for edge in row]) for row in kernels) for c in range(len(kernels[0][0]))
+        )
+        norms = [norms_of(module) for row in modules for module in row]
+        self.norms = nn.ModuleList(Norm(block) for block in zip(*norms, strict=True))
+
+    def forward(
+        self, x: Float[Tensor, "batch _ _ _"], scale: Float[Tensor, " channel"] | None, live: Live = None
+    ) -> Float[Tensor, "batch channel _ _"]:
+        """The outputs of the ``live`` slots, channels [run, slot, channel], times ``scale``."""
+        index = 0
+        for b, (block, norm) in enumerate(zip(self.build, self.norms, strict=True)):
+            x = F.relu(x)
+            for conv in block:
+                x = self.convolve(x, index, conv, live)
+                index += 1
+            assert isinstance(norm, Norm)
+            width = norm.num_features // (self.runs * self.slots)
+            places = None if live is None else channels_of(live, (self.runs, self.slots, width), x.device)
+            x = norm.scaled(x, scale if b == len(self.build) - 1 else None, places)
+        return x
+
+    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live) -> Tensor:
+        """Convolution ``index`` of all slots; the very first one reads the image that they share."""
+        kernel = self.kernel(index, live)
+        slots = self.slots if live is None else len(live)
+        if conv.depthwise:
+            stride, dilation = conv.strides(self.stride)[0], conv.dilation
+            if index == 0:
+                if stride == dilation > 1:  # only these pixels are ever met
+                    x, stride, dilation = x[:, :, ::stride, ::stride], 1, 1
+                x = repeated(x, self.runs, slots)
+            return depthwise(x, kernel, stride, dilation)
+        padding = conv.dilation * (kernel.shape[2] // 2), conv.dilation * (kernel.shape[3] // 2)
+        groups = self.runs if index == 0 else self.runs * slots
+        return F.conv2d(x, kernel, None, conv.strides(self.stride), padding, conv.dilation, groups)
+
+    def kernel(self, index: int, live: Live) -> Float[Tensor, "channel _ _ _"]:
+        """The kernels of all slots, one below another, each in the middle of the largest."""
+        weights = self.weights[index]
+        assert isinstance(weights, nn.ParameterList)
+        kernels: list[Tensor] = []
+        for op, weight in enumerate(weights):
+            kernel = weight.unflatten(0, (self.runs, self.edges, -1))
+            if live is not None:
+                edges = tuple(slot % self.edges for slot in live if slot // self.edges == op)
+                if not edges:
+                    continue
+                kernel = kernel[:, indices(edges, kernel.device)]
+            kernels.append(kernel)
+        if len(kernels) == 1:
+            return kernels[0].flatten(0, 2)
+        largest = max(kernel.shape[-1] for kernel in kernels)
+        margins = [(largest - kernel.shape[-1]) // 2 for kernel in kernels]
+        centred = [F.pad(k, (m, m, m, m)) if m else k for k, m in zip(kernels, margins, strict=True)]
+        return torch.cat(centred, 1).flatten(0, 2)
+
+
+class Halving(Chain):
+    """The identity on edges that halve the image: two 1×1 convolutions, one pixel apart, as one of 2×2."""
+
+    @override
+    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live) -> Tensor:
+        # An odd side lacks its last pixel: zeros stand in for it.
+        return F.conv2d(
+            F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)), self.kernel(index, live), None, 2, 0, 1, self.runs
+        )
+
+    @override
+    def kernel(self, index: int, live: Live) -> Float[Tensor, "channel _ 2 2"]:
+        """The weights of the first half of a slot's channels in the first corner, of the second half in the last."""
+        weight = super().kernel(index, live)
+        slots = self.runs * (self.slots if live is None else len(live))
+        even, odd = weight.unflatten(0, (slots, -1)).tensor_split((weight.shape[0] // slots // 2,), 1)
+        return torch.cat([F.pad(even, (0, 1, 0, 1)), F.pad(odd, (1, 0, 1, 0))], 1).flatten(0, 1)
+
+
+class Shared(nn.Module):
+    """Operations without weights on all edges that leave one node: computed once, whatever the edge."""
+
+    def __init__(self, modules: Sequence[Sequence[nn.Module]], ops: Sequence[str], stride: int) -> None:
+        super().__init__()
+        self.ops, self.stride, self.runs, self.edges = tuple(ops), stride, 1, len(modules[0])
+        self.slots = self.edges * len(ops)
+        # All edges see the same image, hence the same statistics: those of the first edge stand for all.
+        self.norms = nn.ModuleList(
+            Norm(norms_of(row[0])) if op != "skip" else nn.Identity() for op, row in zip(ops, modules, strict=True)
+        )
+
+    def image(self, op: int, x: Float[Tensor, "batch channel _ _"]) -> Float[Tensor, "batch channel _ _"]:
+        """The output of an operation."""
+        pool, norm = OPS[self.ops[op]], self.norms[op]
+        return norm.scaled(pool.pool(x, self.stride)) if isinstance(pool, Pool) and isinstance(norm, Norm) else x
+
+    def forward(
+        self, x: Float[Tensor, "batch _ _ _"], scale: Float[Tensor, "run slot channel"]
+    ) -> Float[Tensor, "batch _ _ _"]:
+        """For every edge the sum of all operations, each times its ``scale``: channels [run, edge, channel]."""
+        images = [last(self.image(op, x)).unflatten(-1, (self.runs, -1)) for op in range(len(self.ops))]
+        scale = scale.unflatten(1, (len(self.ops), self.edges)).expand(-1, -1, -1, images[0].shape[-1])
+        kernel = torch.diag_embed(scale).permute(0, 2, 3, 1, 4)  # [run, edge, channel out, op, channel in]
+        return F.conv2d(
+            first(torch.cat(images, -1).flatten(-2)), kernel.flatten(3).flatten(0, 2)[..., None, None], groups=self.runs
+        )
+
+
+class Members(NamedTuple):
+    """The slots of a part: the node they leave, where the edges lead, and the place of each slot in the table's row."""
+
+    source: int
+    targets: tuple[int, ...]
+    places: tuple[int, ...]
+
+
+class Trace:
+    """The nodes of every cell of one forward pass, which keep their gradients: see ``credit.complete``."""
+
+    def __init__(self) -> None:
+        self.cells: list[dict[int, Tensor]] = []
+
+    def add(self, nodes: dict[int, Tensor]) -> None:
+        """Take note of the nodes of the next cell."""
+        for x in nodes.values():
+            x.retain_grad()
+        self.cells.append(nodes)
+
+    @property
+    def nodes(self) -> list[Tensor]:
+        """All of them: ``loss.backward(inputs=trace.nodes)`` computes their gradients and none of the weights."""
+        return [x for nodes in self.cells for x in nodes.values()]
+
+
+class FusedCell(nn.Module):
+    """``cell`` computed together: the same weights, output, gradients and statistics.
+
+    ``space`` numbers the places of a row of the architecture table: place = edge · operations + operation.
+    """
+
+    def __init__(self, cell: Cell, space: Space) -> None:
+        super().__init__()
+        self.graph, self.plan, self.runs, self.inputs = cell.graph, cell.plan, 1, len(cell.preprocess)
+        self.preprocess = nn.ModuleList(
+            part([[module]], (preprocessing(stride),), stride)
+            for module, (_, stride) in zip(cell.preprocess, cell.plan.inputs, strict=True)
+        )
+        self.width = len(space.edges) * len(space.ops)
+        modules = dict(zip(cell.graph.edges, cell.ops, strict=True))
+        self.order = [*range(self.inputs), *cell.into]
+        self.parts = nn.ModuleList()
+        self.members: list[Members] = []
+        self.where: dict[Edge, tuple[int, int]] = {}  # part and slot of an operation
+        for source in self.order:
+            stride = cell.plan.stride if source < self.inputs else 1
+            targets = tuple(sorted({t for s, t, _ in cell.graph.edges if s == source}))
+            names = sorted({op for s, _, op in cell.graph.edges if s == source}, key=space.ops.index)
+            kinds = {name: kind_of(name, stride) for name in names}
+            for kind in dict.fromkeys(kinds.values()):
+                same = tuple(name for name in names if kinds[name] == kind)
+                self.parts.append(part([[modules[source, t, op] for t in targets] for op in same], same, stride))
+                slots = [(source, target, op) for op in same for target in targets]
+                self.where |= {edge: (len(self.parts) - 1, slot) for slot, edge in enumerate(slots)}
+                edges = [space.edges.index((source, target)) for target in targets]
+                places = (edge * len(space.ops) + space.ops.index(op) for op in same for edge in edges)
+                self.members.append(Members(source, targets, tuple(places)))
+
+    def forward(
+        self,
+        states: list[Float[Tensor, "batch _ _ _"]],
+        row: Float[Tensor, "run place channel"],
+        live: frozenset[int] | None = None,
+        trace: Trace | None = None,
+    ) -> Float[Tensor, "batch _ _ _"]:
+        """The nodes in ``graph.output``, concatenated.
+
+        ``row`` is a row of the architecture table, its last axis as wide as the cell or 1; of its places only the
+        ``live`` ones are computed (None: all). ``trace`` takes note of the nodes.
+        """
+        chosen = [
+            None if live is None else tuple(i for i, place in enumerate(member.places) if place in live)
+            for member in self.members
+        ]
+        places = [
+            member.places if slots is None else tuple(member.places[slot] for slot in slots)
+            for member, slots in zip(self.members, chosen, strict=True)
+        ]
+        scales = row[:, indices(sum(places, ()), row.device)].split([len(some) for some in places], 1)
+        todo = list(zip(self.members, self.parts, chosen, scales, strict=True))
+
+        into: dict[int, list[Tensor]] = {node: [] for node in self.order}
+        x: dict[int, Tensor] = {}
+        for node in self.order:
+            if node < self.inputs:
+                x[node] = self.preprocess[node](states[node], None)
+            elif into[node]:
+                x[node] = first(reduce(torch.add, into[node]).flatten(-2))
+            else:  # a node that nothing feeds is zeros
+                batch, channels, height, width = x[0].shape
+                size = halved(height, self.plan.stride), halved(width, self.plan.stride)
+                x[node] = x[0].new_zeros(batch, channels, *size).requires_grad_(trace is not None)
+            whole: list[Tensor] = []  # [batch, height, width, run, edge · channel]
+            for member, module, slots, scale in todo:
+                if member.source != node or not (slots is None or slots):
+                    continue
+                if slots is not None:
+                    for slot, term in zip(slots, self.single(module, x[node], scale, slots), strict=True):
+                        into[member.targets[slot % len(member.targets)]].append(term)
+                elif isinstance(module, Shared):
+                    whole.append(last(module(x[node], scale)).unflatten(-1, (self.runs, -1)))
+                elif isinstance(module, Chain):
+                    out = module(x[node], self.wide(scale, x[node]))
+                    whole += pieces(last(out).unflatten(-1, (self.runs, -1)), module.slots // module.edges)
+            if whole:
+                targets = next(member.targets for member in self.members if member.source == node)
+                for target, term in zip(targets, pieces(reduce(torch.add, whole), len(targets)), strict=True):
+                    into[target].append(term)
+        if trace is not None:
+            trace.add(x)
+        nodes = [last(x[node]).unflatten(-1, (self.runs, -1)) for node in self.graph.output]
+        return first(torch.cat(nodes, -1).flatten(-2))
+
+    def marginals(self, x: Mapping[int, Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "run place"]:
+        """⟨∂L/∂x_j, O_k(x_i)⟩ of every operation k on every edge i → j, from nodes that have their gradients.
+
+        Places of the row that hold no operation are 0.
+        """
+        found: list[Tensor] = []
+        places: list[int] = []
+        for member, module in zip(self.members, self.parts, strict=True):
+            g = torch.stack(
+                [self.gradient(x[target]) for target in member.targets], -2
+            )  # [batch, height, width, run, edge, channel]
+            if isinstance(module, Shared):
+                images = [last(module.image(op, x[member.source])) for op in range(len(module.ops))]
+                out = torch.stack([image.unflatten(-1, (self.runs, 1, -1)) for image in images], 4)
+            else:
+                out = last(module(x[member.source], None)).unflatten(-1, (self.runs, -1, *g.shape[-2:]))
+            found.append((out * g.unsqueeze(4)).sum((0, 1, 2, -1)).flatten(1))  # [run, op · edge]
+            places += member.places
+        row: Tensor = found[0].new_zeros(self.runs, self.width)
+        return row.index_copy(1, indices(tuple(places), row.device), torch.cat(found, 1))
+
+    def gradient(self, node: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch height width run channel"]:
+        """∂L/∂x_j; 0 for a node that the loss does not see."""
+        gradient: Tensor = torch.zeros_like(node) if node.grad is None else node.grad
+        return last(gradient).unflatten(-1, (self.runs, -1))
+
+    def operation(self, edge: Edge) -> nn.Module:
+        """A copy of the operation on ``edge`` as a module of its own."""
+        place, slot = self.where[edge]
+        return alone(self.parts[place], slot, edge[2], self.plan.channels, self.plan.channels)
+
+    def prepared(self) -> nn.ModuleList:
+        """Copies of the modules that bring the inputs to this cell's width and size."""
+        return nn.ModuleList(
+            alone(chain, 0, preprocessing(stride), channels, self.plan.channels)
+            for chain, (channels, stride) in zip(self.preprocess, self.plan.inputs, strict=True)
+        )
+
+    def wide(self, scale: Float[Tensor, "run slot _"], x: Tensor) -> Float[Tensor, " channel"]:
+        """One number a channel."""
+        # torch's gradient of batch norm, channels last, misreads a scale that is not contiguous.
+        return scale.expand(-1, -1, x.shape[1] // self.runs).reshape(-1).contiguous()
+
+    def single(self, module: nn.Module, x: Tensor, scale: Tensor, slots: tuple[int, ...]) -> Sequence[Tensor]:
+        """The output of each of ``slots`` times its scale, [batch, height, width, run, channel]."""
+        if isinstance(module, Shared):
+            ops = [slot // module.edges for slot in slots]
+            images = {op: last(module.image(op, x)).unflatten(-1, (self.runs, -1)) for op in dict.fromkeys(ops)}
+            return [images[op] * scale[:, i] for i, op in enumerate(ops)]
+        out = module(x, self.wide(scale, x), slots)
+        return pieces(last(out).unflatten(-1, (self.runs, -1)), len(slots))
+
+
+def part(modules: Sequence[Sequence[nn.Module]], ops: Sequence[str], stride: int) -> nn.Module:
+    """The operations ``ops`` of one kind, ``modules[op][edge]``, as one module."""
+    operation = OPS[ops[0]]
+    if isinstance(operation, Convolutions):
+        return Chain(modules, operation.blocks, stride)
+    if ops[0] == "skip" and stride > 1:
+        return Halving(modules, ((Conv((2, 2), (True, True)),),), stride)
+    return Shared(modules, ops, stride)
+
+
+def preprocessing(stride: int) -> str:
+    """The operation that brings an input to a cell's width and size."""
+    return "conv1" if stride == 1 else "skip"
+
+
+def kind_of(name: str, stride: int) -> object:
+    """What operations have to have in common to be computed together."""
+    operation = OPS[name]
+    if isinstance(operation, Convolutions):  # depthwise kernels may differ in size
+        return tuple(
+            tuple(replace(c, kernel=(1, 1)) if c.depthwise else c for c in block) for block in operation.blocks
+        )
+    return "halving" if name == "skip" and stride > 1 else "shared"
+
+
+def kernels_of(module: nn.Module) -> list[Tensor]:
+    """The kernels of an operation in the order in which they are used; those of a halving as one."""
+    kernels = [conv.weight.detach() for conv in convs_of(module)]
+    return [torch.cat(kernels)] if isinstance(module, FactorisedReduction) else kernels
+
+
+def convs_of(module: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions of an operation."""
+    return [conv for conv in module.modules() if isinstance(conv, nn.Conv2d)]
+
+
+def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
+    """The batch norms of an operation."""
+    return [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
+
+
+def alone(part: nn.Module, slot: int, name: str, channels_in: int, channels_out: int) -> nn.Module:
+    """One slot of ``part``, the operation ``name``, as a module with copies of its weights and statistics."""
+    assert isinstance(part, Chain | Shared)
+    op, edge = divmod(slot, part.edges)
+    with torch.device("meta"):  # takes no memory and draws no random number: everything is replaced below
+        module = OPS[name](channels_in, channels_out, part.stride)
+    if isinstance(part, Chain):
+        kernels = [weights[op].detach().unflatten(0, (part.edges, -1))[edge] for weights in part.weights]  # type: ignore[index]
+        if isinstance(module, FactorisedReduction):
+            kernels = list(kernels[0].tensor_split((channels_out // 2,)))
+        for conv, kernel in zip(convs_of(module), kernels, strict=True):
+            conv.weight = nn.Parameter(kernel.clone())
+        norms, slots = part.norms, part.slots
+    else:
+        norms, slots, slot = part.norms[op : op + 1], 1, 0
+    for norm, together in zip(norms_of(module), norms, strict=isinstance(part, Chain)):
+        for statistic in ("running_mean", "running_var"):
+            setattr(norm, statistic, getattr(together, statistic).unflatten(0, (slots, -1))[slot].clone())
+        norm.num_batches_tracked = together.num_batches_tracked.clone()  # type: ignore[operator]
+    return module
+
+
+def last(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch height width channel"]:
+    """Channels last: a view."""
+    return x.permute(0, 2, 3, 1)
+
+
+def first(x: Float[Tensor, "batch height width channel"]) -> Float[Tensor, "batch channel height width"]:
+    """Channels in their usual place: a view."""
+    return x.permute(0, 3, 1, 2)
+
+
+def pieces(x: Float[Tensor, "... channel"], count: int) -> Sequence[Float[Tensor, "... piece"]]:
+    """``count`` equal pieces of the last axis; their gradients are put together in one go."""
+    return x.unflatten(-1, (count, -1)).unbind(-2) if count > 1 else (x,)
+
+
+def repeated(
+    x: Float[Tensor, "batch _ height width"], runs: int, times: int
+) -> Float[Tensor, "batch channel height width"]:
+    """Every run's channels ``times`` times over."""
+    split = last(x).unflatten(-1, (runs, 1, -1))
+    return first(split.expand(-1, -1, -1, -1, times, -1).flatten(-3))
+
+
+@lru_cache(maxsize=4096)
+def indices(places: tuple[int, ...], device: torch.device) -> Tensor:
+    """``places`` as a tensor; kept, because sampled architectures come back and a copy to the device waits."""
+    return torch.tensor(places, dtype=torch.int64, device=device)
+
+
+@lru_cache(maxsize=4096)
+def channels_of(slots: tuple[int, ...], shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    """The channels of ``slots`` in an axis [run, slot, channel] of the given ``shape``."""
+    axis = np.arange(shape[0] * shape[1] * shape[2]).reshape(shape)
+    return torch.from_numpy(axis[:, list(slots)].reshape(-1)).to(device)
