@@ -96,14 +96,21 @@ class Chain(nn.Module):
         self.norms = nn.ModuleList(Norm(block) for block in zip(*norms, strict=True))
 
     def forward(
-        self, x: Float[Tensor, "batch _ _ _"], scale: Float[Tensor, " channel"] | None, live: Live = None
+        self,
+        x: Float[Tensor, "batch _ _ _"],
+        scale: Float[Tensor, " channel"] | None,
+        live: Live = None,
+        read: Float[Tensor, "run slot _"] | None = None,
     ) -> Float[Tensor, "batch channel _ _"]:
-        """The outputs of the ``live`` slots, channels [run, slot, channel], times ``scale``."""
+        """The outputs of the ``live`` slots, channels [run, slot, channel], times ``scale``.
+
+        ``read`` are weights, not negative, of the channels that each slot reads.
+        """
         index = 0
         for b, (block, norm) in enumerate(zip(self.build, self.norms, strict=True)):
             x = F.relu(x)
             for conv in block:
-                x = self.convolve(x, index, conv, live)
+                x = self.convolve(x, index, conv, live, read if index == 0 else None)
                 index += 1
             assert isinstance(norm, Norm)
             width = norm.num_features // (self.runs * self.slots)
@@ -111,9 +118,11 @@ class Chain(nn.Module):
             x = norm.scaled(x, scale if b == len(self.build) - 1 else None, places)
         return x
 
-    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live) -> Tensor:
+    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live, read: Tensor | None) -> Tensor:
         """Convolution ``index`` of all slots; the very first one reads the image that they share."""
         kernel = self.kernel(index, live)
+        if read is not None:  # relu(m · x) = m · relu(x), so the weights of channels can go into the kernel
+            kernel = weighted(kernel, read, conv.depthwise)
         slots = self.slots if live is None else len(live)
         if conv.depthwise:
             stride, dilation = conv.strides(self.stride)[0], conv.dilation
@@ -151,11 +160,10 @@ class Halving(Chain):
     """The identity on edges that halve the image: two 1×1 convolutions, one pixel apart, as one of 2×2."""
 
     @override
-    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live) -> Tensor:
-        # An odd side lacks its last pixel: zeros stand in for it.
-        return F.conv2d(
-            F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)), self.kernel(index, live), None, 2, 0, 1, self.runs
-        )
+    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live, read: Tensor | None) -> Tensor:
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))  # an odd side lacks its last pixel: zeros stand in for it
+        kernel = self.kernel(index, live)
+        return F.conv2d(x, kernel if read is None else weighted(kernel, read, False), None, stride=2, groups=self.runs)
 
     @override
     def kernel(self, index: int, live: Live) -> Float[Tensor, "channel _ 2 2"]:
@@ -203,22 +211,33 @@ class Members(NamedTuple):
     places: tuple[int, ...]
 
 
+class Row(NamedTuple):
+    """What a cell does with its operations: a row of the architecture table for every network side by side."""
+
+    gates: Float[Tensor, "run place"]
+    masks: Float[Tensor, "run place _"] | None = None  # weights of the channels that operations give
+    reads: Float[Tensor, "run place _"] | None = None  # weights of the channels that operations read
+    live: frozenset[int] | None = None  # the only places to compute; None: all
+
+
 class Trace:
     """The nodes of every cell of one forward pass, which keep their gradients: see ``credit.complete``."""
 
     def __init__(self) -> None:
         self.cells: list[dict[int, Tensor]] = []
+        self.nodes: list[Tensor] = []
 
-    def add(self, nodes: dict[int, Tensor]) -> None:
-        """Take note of the nodes of the next cell."""
-        for x in nodes.values():
-            x.retain_grad()
+    def add(self, nodes: dict[int, Tensor], inputs: int) -> None:
+        """Take note of the next cell, whose first nodes are ``inputs``.
+
+        The others are added to ``nodes``: ``loss.backward(inputs=trace.nodes)`` finds what is needed and no gradient
+        of a weight.
+        """
         self.cells.append(nodes)
-
-    @property
-    def nodes(self) -> list[Tensor]:
-        """All of them: ``loss.backward(inputs=trace.nodes)`` computes their gradients and none of the weights."""
-        return [x for nodes in self.cells for x in nodes.values()]
+        for node, x in nodes.items():
+            if node >= inputs:
+                x.retain_grad()
+                self.nodes.append(x)
 
 
 class FusedCell(nn.Module):
@@ -240,6 +259,12 @@ class FusedCell(nn.Module):
         self.parts = nn.ModuleList()
         self.members: list[Members] = []
         self.where: dict[Edge, tuple[int, int]] = {}  # part and slot of an operation
+        self.edges = {  # the places of all operations between two nodes
+            edge: tuple(
+                e * len(space.ops) + space.ops.index(op) for *ends, op in cell.graph.edges if tuple(ends) == edge
+            )
+            for e, edge in enumerate(space.edges)
+        }
         for source in self.order:
             stride = cell.plan.stride if source < self.inputs else 1
             targets = tuple(sorted({t for s, t, _ in cell.graph.edges if s == source}))
@@ -257,15 +282,11 @@ class FusedCell(nn.Module):
     def forward(
         self,
         states: list[Float[Tensor, "batch _ _ _"]],
-        row: Float[Tensor, "run place channel"],
-        live: frozenset[int] | None = None,
+        row: Row,
         trace: Trace | None = None,
     ) -> Float[Tensor, "batch _ _ _"]:
-        """The nodes in ``graph.output``, concatenated.
-
-        ``row`` is a row of the architecture table, its last axis as wide as the cell or 1; of its places only the
-        ``live`` ones are computed (None: all). ``trace`` takes note of the nodes.
-        """
+        """The nodes in ``graph.output``, concatenated; ``trace`` takes note of all nodes."""
+        live = row.live
         chosen = [
             None if live is None else tuple(i for i, place in enumerate(member.places) if place in live)
             for member in self.members
@@ -274,71 +295,114 @@ class FusedCell(nn.Module):
             member.places if slots is None else tuple(member.places[slot] for slot in slots)
             for member, slots in zip(self.members, chosen, strict=True)
         ]
-        scales = row[:, indices(sum(places, ()), row.device)].split([len(some) for some in places], 1)
-        todo = list(zip(self.members, self.parts, chosen, scales, strict=True))
+        sizes = [len(some) for some in places]
+        every = indices(sum(places, ()), row.gates.device)
+        scale = row.gates[:, every, None]
+        if row.masks is not None:
+            scale = scale * row.masks[:, every]
+        scales = scale.split(sizes, 1)
+        reads = [None] * len(sizes) if row.reads is None else row.reads[:, every].split(sizes, 1)
+        todo = list(zip(self.members, self.parts, chosen, scales, reads, strict=True))
+        past = self.past(row)
 
         into: dict[int, list[Tensor]] = {node: [] for node in self.order}
+        beside: dict[int, list[Tensor]] = {node: [] for node in self.order}
         x: dict[int, Tensor] = {}
         for node in self.order:
             if node < self.inputs:
                 x[node] = self.preprocess[node](states[node], None)
             elif into[node]:
-                x[node] = first(reduce(torch.add, into[node]).flatten(-2))
+                x[node] = first(self.joined(into[node], beside[node]).flatten(-2))
             else:  # a node that nothing feeds is zeros
                 batch, channels, height, width = x[0].shape
                 size = halved(height, self.plan.stride), halved(width, self.plan.stride)
                 x[node] = x[0].new_zeros(batch, channels, *size).requires_grad_(trace is not None)
+            image, rest = self.parted(x[node], node)
+            for target, weight in past[node]:
+                beside[target].append(rest * weight)
             whole: list[Tensor] = []  # [batch, height, width, run, edge · channel]
-            for member, module, slots, scale in todo:
+            for member, module, slots, scale, read in todo:
                 if member.source != node or not (slots is None or slots):
                     continue
                 if slots is not None:
-                    for slot, term in zip(slots, self.single(module, x[node], scale, slots), strict=True):
+                    for slot, term in zip(slots, self.single(module, image, scale, read, slots), strict=True):
                         into[member.targets[slot % len(member.targets)]].append(term)
                 elif isinstance(module, Shared):
-                    whole.append(last(module(x[node], scale)).unflatten(-1, (self.runs, -1)))
+                    whole.append(
+                        last(module(image, scale if read is None else scale * read)).unflatten(-1, (self.runs, -1))
+                    )
                 elif isinstance(module, Chain):
-                    out = module(x[node], self.wide(scale, x[node]))
+                    out = module(image, self.wide(scale, image), None, read)
                     whole += pieces(last(out).unflatten(-1, (self.runs, -1)), module.slots // module.edges)
             if whole:
                 targets = next(member.targets for member in self.members if member.source == node)
                 for target, term in zip(targets, pieces(reduce(torch.add, whole), len(targets)), strict=True):
                     into[target].append(term)
         if trace is not None:
-            trace.add(x)
+            trace.add(x, self.inputs)
         nodes = [last(x[node]).unflatten(-1, (self.runs, -1)) for node in self.graph.output]
         return first(torch.cat(nodes, -1).flatten(-2))
+
+    def parted(self, x: Float[Tensor, "batch _ _ _"], node: int) -> tuple[Tensor, Tensor]:
+        """What operations on the edges that leave ``node`` read of it, and the rest as their targets get it."""
+        if self.plan.partial == 1:
+            return x, x
+        split = last(x).unflatten(-1, (self.runs, -1))
+        width = split.shape[-1] // self.plan.partial
+        rest = passed(first(split[..., width:].flatten(-2)), self.plan.stride if node < self.inputs else 1)
+        return first(split[..., :width].flatten(-2)), last(rest).unflatten(-1, (self.runs, -1))
+
+    def past(self, row: Row) -> dict[int, list[tuple[int, Float[Tensor, "run 1"]]]]:
+        """For every node where the channels that pass its operations by lead, and with what weight."""
+        found: dict[int, list[tuple[int, Tensor]]] = {node: [] for node in self.order}
+        for (source, target), places in self.edges.items() if self.plan.partial > 1 else ():
+            if row.live is None or not row.live.isdisjoint(places):
+                weight = row.gates[:, indices(places, row.gates.device)].sum(1, keepdim=True)
+                found[source].append((target, weight))
+        return found
+
+    def joined(self, terms: list[Tensor], rest: list[Tensor]) -> Float[Tensor, "batch height width run channel"]:
+        """A node: the sum of its operations' ``terms`` and, beside it and shuffled in, of what passed them by."""
+        total = reduce(torch.add, terms)
+        if rest:
+            total = shuffled(torch.cat([total, reduce(torch.add, rest)], -1), self.plan.partial)
+        return total
 
     def marginals(self, x: Mapping[int, Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "run place"]:
         """⟨∂L/∂x_j, O_k(x_i)⟩ of every operation k on every edge i → j, from nodes that have their gradients.
 
         Places of the row that hold no operation are 0.
         """
-        found: list[Tensor] = []
-        places: list[int] = []
+        device = x[0].device
+        row: Tensor = x[0].new_zeros(self.runs, self.width)
         for member, module in zip(self.members, self.parts, strict=True):
-            g = torch.stack(
-                [self.gradient(x[target]) for target in member.targets], -2
-            )  # [batch, height, width, run, edge, channel]
+            image, _ = self.parted(x[member.source], member.source)
+            g = torch.stack([self.gradient(x[target])[0] for target in member.targets], -2)
             if isinstance(module, Shared):
-                images = [last(module.image(op, x[member.source])) for op in range(len(module.ops))]
-                out = torch.stack([image.unflatten(-1, (self.runs, 1, -1)) for image in images], 4)
+                images = [last(module.image(op, image)) for op in range(len(module.ops))]
+                out = torch.stack([each.unflatten(-1, (self.runs, 1, -1)) for each in images], 4)
             else:
-                out = last(module(x[member.source], None)).unflatten(-1, (self.runs, -1, *g.shape[-2:]))
-            found.append((out * g.unsqueeze(4)).sum((0, 1, 2, -1)).flatten(1))  # [run, op · edge]
-            places += member.places
-        row: Tensor = found[0].new_zeros(self.runs, self.width)
-        return row.index_copy(1, indices(tuple(places), row.device), torch.cat(found, 1))
+                out = last(module(image, None)).unflatten(-1, (self.runs, -1, *g.shape[-2:]))
+            row[:, indices(member.places, device)] = (out * g.unsqueeze(4)).sum((0, 1, 2, -1)).flatten(1)
+        for (source, target), places in self.edges.items() if self.plan.partial > 1 else ():
+            _, rest = self.parted(x[source], source)
+            row[:, indices(places, device)] += (rest * self.gradient(x[target])[1]).sum((0, 1, 2, -1))[:, None]
+        return row
 
-    def gradient(self, node: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch height width run channel"]:
-        """∂L/∂x_j; 0 for a node that the loss does not see."""
+    def gradient(self, node: Float[Tensor, "batch _ height width"]) -> tuple[Tensor, Tensor]:
+        """∂L/∂x_j towards its operations' sum and towards what passed them by; 0 for a node that the loss ignores."""
         gradient: Tensor = torch.zeros_like(node) if node.grad is None else node.grad
-        return last(gradient).unflatten(-1, (self.runs, -1))
+        split = last(gradient).unflatten(-1, (self.runs, -1))
+        if self.plan.partial == 1:
+            return split, split
+        width = split.shape[-1] // self.plan.partial
+        straight = shuffled(split, width)  # back into the order before the shuffle
+        return straight[..., :width], straight[..., width:]
 
     def operation(self, edge: Edge) -> nn.Module:
         """A copy of the operation on ``edge`` as a module of its own."""
         place, slot = self.where[edge]
-        return alone(self.parts[place], slot, edge[2], self.plan.channels, self.plan.channels)
+        return alone(self.parts[place], slot, edge[2], self.plan.read, self.plan.read)
 
     def prepared(self) -> nn.ModuleList:
         """Copies of the modules that bring the inputs to this cell's width and size."""
@@ -352,13 +416,16 @@ class FusedCell(nn.Module):
         # torch's gradient of batch norm, channels last, misreads a scale that is not contiguous.
         return scale.expand(-1, -1, x.shape[1] // self.runs).reshape(-1).contiguous()
 
-    def single(self, module: nn.Module, x: Tensor, scale: Tensor, slots: tuple[int, ...]) -> Sequence[Tensor]:
+    def single(
+        self, module: nn.Module, x: Tensor, scale: Tensor, read: Tensor | None, slots: tuple[int, ...]
+    ) -> Sequence[Tensor]:
         """The output of each of ``slots`` times its scale, [batch, height, width, run, channel]."""
         if isinstance(module, Shared):
+            scale = scale if read is None else scale * read
             ops = [slot // module.edges for slot in slots]
             images = {op: last(module.image(op, x)).unflatten(-1, (self.runs, -1)) for op in dict.fromkeys(ops)}
             return [images[op] * scale[:, i] for i, op in enumerate(ops)]
-        out = module(x, self.wide(scale, x), slots)
+        out = module(x, self.wide(scale, x), slots, read)
         return pieces(last(out).unflatten(-1, (self.runs, -1)), len(slots))
 
 
@@ -370,6 +437,17 @@ def part(modules: Sequence[Sequence[nn.Module]], ops: Sequence[str], stride: int
     if ops[0] == "skip" and stride > 1:
         return Halving(modules, ((Conv((2, 2), (True, True)),),), stride)
     return Shared(modules, ops, stride)
+
+
+def passed(x: Float[Tensor, "batch channel _ _"], stride: int) -> Float[Tensor, "batch channel _ _"]:
+    """Channels that pass the operations by: as they are, or the largest of 2×2 pixels (Xu et al., 2020, their code)."""
+    return x if stride == 1 else F.max_pool2d(x, stride, ceil_mode=True)
+
+
+def shuffled(x: Float[Tensor, "... channel"], groups: int) -> Float[Tensor, "... channel"]:
+    """The last axis dealt out: the first channel of every group, then the second of every group, and so on."""
+    dealt: Tensor = x.unflatten(-1, (groups, -1)).transpose(-1, -2).flatten(-2)
+    return dealt
 
 
 def preprocessing(stride: int) -> str:
@@ -433,6 +511,15 @@ def last(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch
 def first(x: Float[Tensor, "batch height width channel"]) -> Float[Tensor, "batch channel height width"]:
     """Channels in their usual place: a view."""
     return x.permute(0, 3, 1, 2)
+
+
+def weighted(
+    kernel: Float[Tensor, "channel _ _ _"], read: Float[Tensor, "run slot _"], depthwise: bool
+) -> Float[Tensor, "channel _ _ _"]:
+    """``kernel`` with a weight on every channel that a slot reads."""
+    split = kernel.unflatten(0, (read.shape[0] * read.shape[1], -1))  # [slot, channel out, channel in, height, width]
+    weights = read.flatten(0, 1)[:, :, None] if depthwise else read.flatten(0, 1)[:, None]
+    return (split * weights[..., None, None]).flatten(0, 1)
 
 
 def pieces(x: Float[Tensor, "... channel"], count: int) -> Sequence[Float[Tensor, "... piece"]]:

@@ -27,7 +27,19 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from nascore.errors import UserError, choose, number
-from nascore.fused import Chain, FusedCell, Shared, Trace, preprocessing
+from nascore.fused import (
+    Chain,
+    FusedCell,
+    Row,
+    Shared,
+    Trace,
+    convs_of,
+    first,
+    last,
+    passed,
+    preprocessing,
+    shuffled,
+)
 from nascore.graph import CellGraph, Edge
 from nascore.ops import OPS, Pool, halved, op
 from nascore.space import Space
@@ -63,6 +75,30 @@ class CellPlan:
     stride: int  # on the edges from the cell's inputs
     pooled: bool  # a 2×2 max pool in front of it
     inputs: tuple[tuple[int, int], ...]  # channels, and the stride that brings them to the size of the last one
+    partial: int = 1  # one channel in this many goes through the operations
+
+    @property
+    def read(self) -> int:
+        """Channels that go through the operations."""
+        return self.channels // self.partial
+
+
+class Weight(NamedTuple):
+    """How much an operation on an edge counts: its gate, and weights of the channels it gives and of those it reads."""
+
+    gate: Tensor | float = 1.0
+    mask: Tensor | None = None
+    read: Tensor | None = None
+
+    def of(self, operation: nn.Module, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
+        """Its output, weighted. An operation without kernels keeps channels apart: what it reads is what it gives."""
+        if self.read is not None and convs_of(operation):
+            out = operation(self.read * x)
+        else:
+            out = operation(x) if self.read is None else self.read * operation(x)
+        out = out if self.mask is None else self.mask * out
+        weighted: Tensor = out if isinstance(self.gate, float) else self.gate * out
+        return weighted
 
 
 class Cell(nn.Module):
@@ -77,7 +113,7 @@ class Cell(nn.Module):
         )
         inputs = len(plan.inputs)
         self.ops = nn.ModuleList(
-            op(name)(plan.channels, plan.channels, plan.stride if source < inputs else 1, affine)
+            op(name)(plan.read, plan.read, plan.stride if source < inputs else 1, affine)
             for source, _, name in graph.edges
         )
         # For each intermediate node, in an order in which its sources come first: (edge, source) of all that feeds it.
@@ -88,18 +124,28 @@ class Cell(nn.Module):
         }
 
     def forward(
-        self, states: list[Float[Tensor, "batch _ _ _"]], gates: Sequence[Tensor] | None = None
+        self, states: list[Float[Tensor, "batch _ _ _"]], weights: Sequence[Weight] | None = None
     ) -> Float[Tensor, "batch _ _ _"]:
-        """The nodes in ``graph.output``, concatenated. ``gates`` weight the edges, one each; without them all are 1."""
+        """The nodes in ``graph.output``, concatenated. ``weights`` are those of the edges; without them all are 1."""
         x = {i: preprocess(state) for i, (preprocess, state) in enumerate(zip(self.preprocess, states, strict=True))}
         batch, channels, height, width = x[0].shape
         for node, into in self.into.items():
-            terms = [self.ops[edge](x[source]) for edge, source in into]
-            if gates is not None:
-                terms = [gates[edge] * term for (edge, _), term in zip(into, terms, strict=True)]
-            # A node that nothing feeds is zeros.
-            size = halved(height, self.plan.stride), halved(width, self.plan.stride)
-            x[node] = reduce(torch.add, terms) if terms else x[0].new_zeros(batch, channels, *size)
+            if not into:  # a node that nothing feeds is zeros
+                size = halved(height, self.plan.stride), halved(width, self.plan.stride)
+                x[node] = x[0].new_zeros(batch, channels, *size)
+                continue
+            given = [Weight() if weights is None else weights[edge] for edge, _ in into]
+            images = [x[source][:, : self.plan.read] for _, source in into]
+            terms = [weight.of(self.ops[e], image) for (e, _), image, weight in zip(into, images, given, strict=True)]
+            x[node] = reduce(torch.add, terms)
+            if self.plan.partial > 1:
+                rest = [
+                    weight.gate
+                    * passed(x[source][:, self.plan.read :], self.plan.stride if source < len(states) else 1)
+                    for (_, source), weight in zip(into, given, strict=True)
+                ]
+                both = torch.cat([x[node], reduce(torch.add, rest)], 1)
+                x[node] = first(shuffled(last(both), self.plan.partial))
         return torch.cat([x[node] for node in self.graph.output], dim=1)
 
     def operation(self, edge: Edge) -> nn.Module:
@@ -133,6 +179,7 @@ class Network(nn.Module):
         stem: Stem,
         affine: bool,
         reductions: int = 2,
+        partial: int = 1,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -144,6 +191,8 @@ class Network(nn.Module):
             number(name, value, low=1, integer=True)
         number("space.inputs", space.inputs, low=1, high=2, integer=True)
         number("reductions", reductions, low=0, integer=True)
+        if channels % number("partial", partial, low=1, integer=True):
+            raise UserError(f"partial: {channels} channels cannot be parted into {partial} equal shares.")
         space.require(graphs)
         self.graphs = [graphs[name] for name in space.cells]
         for name, graph in zip(space.cells, self.graphs, strict=True):
@@ -152,7 +201,7 @@ class Network(nn.Module):
         self.space, self.channels, self.classes, self.in_channels = space, channels, classes, in_channels
         self.stem, states = build_stem(stem, space, in_channels, channels)
         outputs = [len(graph.output) for graph in self.graphs]
-        self.plans = plan_cells(space, outputs, channels, cells, states, reductions)
+        self.plans = plan_cells(space, outputs, channels, cells, states, reductions, partial)
         self.cells = nn.ModuleList(Cell(self.graphs[plan.row], plan, affine) for plan in self.plans)
         self.classifier = nn.Linear(self.plans[-1].width, classes)
 
@@ -201,10 +250,11 @@ class Supernet(Network):
 
     ``channels`` is the width of the first cell (reductions by stride double it, pools do not), ``cells`` their number.
     Batch norm in the cells has no scale or shift. Architecture parameters do not live in here, and nothing is kept
-    from one call to the next but batch norm's running statistics. ``partial`` is the share of channels that go through
-    the operations, 1/``partial``: all of them so far. ``engine``: ``"reference"`` runs a module for each operation, one
-    after another, and says what is meant; ``"fused"`` computes the same numbers together (``nascore.fused``).
-    Raises ``UserError`` for an argument out of range.
+    from one call to the next but batch norm's running statistics. With ``partial`` > 1 one channel in ``partial`` goes
+    through the operations of an edge; the others pass by, weighted with the sum of the edge's gates but that of *none*,
+    and are shuffled in (Xu et al., 2020, who count *none* too). ``engine``: ``"reference"`` runs a module for each
+    operation, one after another, and says what is meant; ``"fused"`` computes the same numbers together
+    (``nascore.fused``). Raises ``UserError`` for an argument out of range.
     """
 
     def __init__(
@@ -217,10 +267,10 @@ class Supernet(Network):
         partial: int = 1,
         engine: Engine = "fused",
     ) -> None:
-        if number("partial", partial, low=1, integer=True) != 1:
-            raise UserError(f"partial: {partial} is not 1; networks that search on part of the channels come later.")
         self.engine, self.runs = choose("engine", engine, get_args(Engine)), 1
-        super().__init__(space, space.mother, channels, cells, classes, in_channels, "cifar", affine=False)
+        super().__init__(
+            space, space.mother, channels, cells, classes, in_channels, "cifar", affine=False, partial=partial
+        )
         if engine == "fused":
             self.cells = nn.ModuleList(FusedCell(cell, space) for cell in self.cells if isinstance(cell, Cell))
         # For each row, the place of each of the mother graph's edges in the flattened row of the table.
@@ -236,7 +286,8 @@ class Supernet(Network):
         self,
         x: Float[Tensor, "*run batch _ _ _"],
         gates: Float[Tensor, "*run cell edge op"],
-        masks: Float[Tensor, "*run cell edge op channel"] | None = None,
+        masks: Float[Tensor, "*run cell edge op _"] | None = None,
+        reads: Float[Tensor, "*run cell edge op _"] | None = None,
         active: Sequence[Sequence[int]] | NDArray[np.bool_] | None = None,
         trace: Trace | None = None,
     ) -> Float[Tensor, "*run batch class"]:
@@ -246,7 +297,9 @@ class Supernet(Network):
             x: images; for networks side by side (``beside``) those of each.
             gates: the weight of every operation.
             masks: weights of the channels of each operation's output on top of its gate; the last axis is as wide as
-                every cell, or 1.
+                the operations of every cell, or 1.
+            reads: weights, not negative, of the channels that each operation reads, with the same last axis; pools and
+                the identity, which keep channels apart, are weighted at their output.
             active: the only operations to compute, the others having gate 0: for each edge of each kind of cell an
                 index, as ``gates.active`` gives, or a table [cell, edge, op] that is true where a gate is not 0.
                 Cost and memory follow it. None: all. The reference engine computes all of them anyway.
@@ -255,23 +308,37 @@ class Supernet(Network):
         shape = (self.runs, *self.space.shape) if self.runs > 1 else self.space.shape
         if tuple(gates.shape) != shape:
             raise UserError(f"gates: the shape is {tuple(gates.shape)}; this supernet's is {shape}.")
-        table = (gates[..., None] if masks is None else gates[..., None] * masks).flatten(-3, -2)
         given: list[tuple[Any, ...]]
         if self.engine == "fused":
-            rows = (table if self.runs > 1 else table[None]).unbind(1)  # one a kind of cell: [run, place, channel]
-            live = [None] * len(rows) if active is None else [places_of(row) for row in self.chosen(active)]
-            given = [(row, some, trace) for row, some in zip(rows, live, strict=True)]
+            tables = [self.rows(table) for table in (gates, masks, reads)]
+            live = [None] * len(self.space.cells) if active is None else map(places_of, self.chosen(active))
+            given = [(Row(*row), trace) for row in zip(*tables, live, strict=True)]
             if self.runs > 1:
                 x = x.transpose(0, 1).flatten(1, 2)
             x = x.contiguous(memory_format=torch.channels_last)
         else:
             if trace is not None:
                 raise UserError("trace: the reference engine keeps none; use engine='fused'.")
-            weights = [row[..., None, None].unbind() for row in table]
-            given = [([row[place] for place in places],) for row, places in zip(weights, self.places, strict=True)]
+            kinds = range(len(self.space.cells))
+            given = [
+                ([self.weight(kind, place, gates, masks, reads) for place in self.places[kind]],) for kind in kinds
+            ]
         for out in self.features(x, given):
             x = out
         return self.classify(x)
+
+    def rows(self, table: Tensor | None) -> Sequence[Tensor | None]:
+        """For every kind of cell its row [run, place, …] of an architecture table [*run, cell, edge, op, …]."""
+        if table is None:
+            return [None] * len(self.space.cells)
+        whole = table if self.runs > 1 else table[None]
+        return whole.flatten(2, 3).unbind(1)
+
+    def weight(self, kind: int, place: int, gates: Tensor, masks: Tensor | None, reads: Tensor | None) -> Weight:
+        """What the tables say of one operation."""
+        edge, k = divmod(place, len(self.space.ops))
+        channels = [None if table is None else table[kind, edge, k, :, None, None] for table in (masks, reads)]
+        return Weight(gates[kind, edge, k], *channels)
 
     @torch.no_grad()
     def marginals(self, trace: Trace) -> Float[Tensor, "*run cell edge op"]:
@@ -355,8 +422,8 @@ class Supernet(Network):
         """For each cell, what its operations work on when images of ``image_size`` (side, or height, width) come in."""
         layout = []
         for plan, before, after in self.sizes(image_size):
-            from_input = EdgeLayout(plan.channels, *before, plan.stride)
-            from_node = EdgeLayout(plan.channels, *after, 1)
+            from_input = EdgeLayout(plan.read, *before, plan.stride)
+            from_node = EdgeLayout(plan.read, *after, 1)
             edges = tuple(from_input if source < self.space.inputs else from_node for source, _ in self.space.edges)
             layout.append(CellLayout(plan.row, edges))
         return layout
@@ -367,7 +434,8 @@ class Child(Network):
 
     ``stem="cifar"`` keeps the size of the image, ``"imagenet"`` divides it by eight. ``auxiliary`` adds the second
     classifier that the DARTS authors train behind two thirds of the cells. ``affine`` gives batch norm a scale and a
-    shift. ``reductions`` is how many cells reduce by stride, the authors' two unless told. Raises ``UserError`` for an
+    shift. ``reductions`` is how many cells reduce by stride, the authors' two unless told. ``partial`` is that of the
+    supernet the child inherits from; what is trained anew has no need of it. Raises ``UserError`` for an
     argument out of range.
     """
 
@@ -383,8 +451,9 @@ class Child(Network):
         in_channels: int = 3,
         affine: bool = True,
         reductions: int = 2,
+        partial: int = 1,
     ) -> None:
-        super().__init__(space, graphs, channels, cells, classes, in_channels, stem, affine, reductions)
+        super().__init__(space, graphs, channels, cells, classes, in_channels, stem, affine, reductions, partial)
         self.tap = 2 * cells // 3
         self.auxiliary = auxiliary_head(self.plans[self.tap].width, classes, stem) if auxiliary else None
 
@@ -406,6 +475,7 @@ class Child(Network):
                 supernet.classes,
                 in_channels=supernet.in_channels,
                 affine=False,
+                partial=supernet.plans[0].partial,
             )
         child.stem, child.classifier = copy.deepcopy(supernet.stem), copy.deepcopy(supernet.classifier)
         for own, whole in zip(child.cells, supernet.cells, strict=True):
@@ -449,7 +519,7 @@ class Child(Network):
             total += sum(channels for channels, _ in plan.inputs) * plan.channels * math.prod(before)
             for source, _, name in self.graphs[plan.row].edges:
                 layout = (*before, plan.stride) if source < self.space.inputs else (*after, 1)
-                total += 0 if isinstance(OPS[name], Pool) else OPS[name].madds(plan.channels, *layout)
+                total += 0 if isinstance(OPS[name], Pool) else OPS[name].madds(plan.read, *layout)
         return total
 
 
@@ -484,6 +554,7 @@ def plan_cells(
     cells: int,
     states: list[tuple[int, int]],
     reductions: int,
+    partial: int,
 ) -> list[CellPlan]:
     """Where each cell stands.
 
@@ -504,7 +575,7 @@ def plan_cells(
         row = 1 if second and len(space.cells) > 1 else 0
         latest = states[-1][1]
         inputs = tuple((width, 2 ** (latest - halvings)) for width, halvings in states)
-        plans.append(CellPlan(row, channels, channels * outputs[row], stride, pooled, inputs))
+        plans.append(CellPlan(row, channels, channels * outputs[row], stride, pooled, inputs, partial))
         states = [*states[1:], (plans[-1].width, latest + stride // 2)]
     return plans
 
