@@ -17,6 +17,7 @@ from zlib import crc32
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -235,7 +236,7 @@ class Task:
         network: nn.Module | None = None,
         weights: Mapping[str, Tensor] | None = None,
         update_statistics: bool = True,
-        active: Sequence[Sequence[int]] | None = None,
+        active: Sequence[Sequence[int]] | NDArray[np.bool_] | None = None,
         trace: Trace | None = None,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy (nats) of ``batch`` under ``gates``, batch norm using the batch's own statistics.
@@ -246,7 +247,7 @@ class Task:
             network: instead of ``self.network``.
             weights: parameters by name to use instead of the network's own (unrolled steps).
             update_statistics: whether batch norm's running mean and variance move.
-            active: the operations that ``gates.active`` found: nothing else is computed, the other gates being 0.
+            active: the only operations to compute, the other gates being 0: see ``Supernet.forward``.
             trace: takes note of the nodes, for ``credit.complete``.
         """
         net: nn.Module = self.network if network is None else network

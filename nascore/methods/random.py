@@ -29,8 +29,9 @@ def random(task: Task, knobs: Knobs) -> Iterator[Step]:
     optimiser = task.optimisers(weights=task.network, knobs=knobs)
 
     for t in task.clock(best=best, optimiser=optimiser):
-        z = gates.uniform_one_hot(allowed, task.noise, task.device)
-        loss = task.loss(task.batch("train+search"), z, active=gates.active(z))  # nothing else is computed
+        drawn = gates.uniform_one_hot(allowed, task.noise)  # on the CPU, where it can be read without waiting
+        z = drawn.to(task.device)
+        loss = task.loss(task.batch("train+search"), z, active=drawn.bool().numpy())  # nothing else is computed
         optimiser.step_weights(loss)
 
         if (t + 1) % task.measure_every == 0:
