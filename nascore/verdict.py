@@ -17,8 +17,8 @@ from nascore.errors import UserError, number
 
 Verdict = Literal["effect", "luck", "cannot tell"]
 
-CONFIDENCE = 0.99
-"""Of the interval. At 95 % one verdict in twenty on a knob that does nothing would be wrong by construction."""
+CONFIDENCE = 0.98
+"""Of the interval: of knobs that do nothing one in fifty is called an effect. At 95 % it would be one in twenty."""
 
 NEGLIGIBLE = 0.2
 """A difference this small, in standard deviations between seeds, is none: less than a "small" effect (Cohen, 1988)."""
@@ -36,7 +36,7 @@ class Difference:
         mean: the mean difference.
         low, high: its interval.
         confidence: of the interval.
-        seeds: standard deviation between the seeds of one setting, what luck alone does.
+        spread: standard deviation between the seeds of one setting, what luck alone does.
     """
 
     verdict: Verdict
@@ -45,7 +45,7 @@ class Difference:
     low: float
     high: float
     confidence: float
-    seeds: float
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,15 @@ def judge(unchanged: ArrayLike, changed: ArrayLike, confidence: float = CONFIDEN
     mean = float(d.mean())
     half = float(t.ppf((1 + confidence) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n))
     low, high = mean - half, mean + half
-    seeds = float(np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))  # pooled: both settings have n seeds
+    spread = float(np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))  # pooled: both settings have n seeds
     rounding = _RESOLUTION * float(np.abs([a, b]).max())
-    nothing, luck = max(NEGLIGIBLE * seeds, rounding), max(seeds, rounding)
+    nothing, luck = max(NEGLIGIBLE * spread, rounding), max(spread, rounding)
     verdict: Verdict = "cannot tell"
     if low > nothing or high < -nothing:
         verdict = "effect"
     elif max(-low, high) <= luck:
         verdict = "luck"
-    return Difference(verdict, n, mean, low, high, confidence, seeds)
+    return Difference(verdict, n, mean, low, high, confidence, spread)
 
 
 def score(drawn: ArrayLike, futures: ArrayLike, start: float) -> Score:

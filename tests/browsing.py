@@ -50,12 +50,16 @@ class Lab:
 
     def open(self, page: Page, notebook: str) -> None:
         """Open a notebook of the copy as `make lab` opens the first one, and wait for its fresh kernel."""
-        for kernel in json.load(urllib.request.urlopen(f"{self.address}/api/kernels")):
-            self.shut_down(kernel["id"])
+        for kernel in self.kernels():
+            self.shut_down(kernel)
         page.goto(f"{self.address}/lab/workspaces/{time.monotonic_ns()}/tree/{notebook}?reset")
         page.locator(".jp-Notebook").wait_for()
         # The notebook's own mark says idle before there is a kernel.
         page.locator(".jp-StatusBar-TextItem", has_text="| Idle").wait_for()
+
+    def kernels(self) -> list[str]:
+        """The ids of the kernels that run."""
+        return [kernel["id"] for kernel in json.load(urllib.request.urlopen(f"{self.address}/api/kernels"))]
 
     def shut_down(self, kernel: str) -> None:
         """End a kernel, as closing a notebook and its kernel does."""

@@ -128,7 +128,7 @@ def test_first_draw_then_fork(made: Callable[..., FanOfFutures]) -> None:
     assert scored.distance == pytest.approx(abs(np.linspace(0.6, 0.4, 60) - middle).mean())
     assert scored.direction is True
     assert found.sentence().startswith(
-        "Effect: λ 1.5 makes the expected cost lower by .16 of the dearest network (99 %"
+        "Effect: λ 1.5 makes the expected cost lower by .16 of the dearest network (98 %"
     )
     assert found.sentence().endswith("in the right direction.")
 

@@ -52,14 +52,14 @@ def test_a_knob_that_does_nothing_is_seldom_called_an_effect(paired):
     shared = rng.normal(size=(fans, 4, 1)) * np.sqrt(paired)
     a, b = (shared + rng.normal(size=(fans, 4, 1)) * np.sqrt(1 - paired) for _ in "ab")
     verdicts = [judge(x, y).verdict for x, y in zip(a, b, strict=True)]
-    assert verdicts.count("effect") / fans <= 1 - CONFIDENCE + 3 * np.sqrt(0.01 / fans)
+    assert verdicts.count("effect") / fans <= 1 - CONFIDENCE + 3 * np.sqrt((1 - CONFIDENCE) / fans)
     if paired == 0.999:  # tight pairs can tell that there is nothing
         assert verdicts.count("luck") / fans > 0.95
 
 
 def test_the_spread_between_seeds_is_pooled_over_both_settings():
     a, b = [1.0, 2.0, 4.0, 3.0], [2.0, 9.0, 1.0, 1.0]
-    assert judge(flat(*a), flat(*b)).seeds == pytest.approx(np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2))
+    assert judge(flat(*a), flat(*b)).spread == pytest.approx(np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2))
 
 
 def test_verdicts():

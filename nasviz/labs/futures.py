@@ -568,7 +568,7 @@ def tell(found: verdict.Difference, scored: verdict.Score | None, label: str, un
         f"{100 * found.confidence:g} % interval of the paired difference {_number(found.low, digits)} to "
         f"{_number(found.high, digits)}, n = {found.n} pairs, {late}"
     )
-    luck = _number(found.seeds, digits)
+    luck = _number(found.spread, digits)
     way = "lower" if found.mean < 0 else "higher"
     match found.verdict:
         case "effect":

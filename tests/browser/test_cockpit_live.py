@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import nbformat
@@ -32,26 +32,33 @@ def until(true: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"still not: {what}")
 
 
-@pytest.fixture
-def cockpit(page: Page, lab: Lab, request: pytest.FixtureRequest) -> Iterator["Seat"]:
-    if request.getfixturevalue("theme") == "dark":
-        settings = lab.folder.parent / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+@contextmanager
+def opened(lab: Lab, page: Page, source: str, theme: str = "light") -> Iterator[None]:
+    """A notebook of one cell, run in JupyterLab's own theme; its kernel ends with the block."""
+    settings = lab.folder.parent / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    if theme == "dark":
         settings.mkdir(parents=True, exist_ok=True)
         (settings / "themes.jupyterlab-settings").write_text('{"theme": "JupyterLab Dark"}')
-    cells = [nbformat.v4.new_code_cell("import nasviz\n\nnasviz.cockpit()")]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(source)]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, lab.folder / "notebooks" / "cockpit.ipynb")
-    lab.open(page, "notebooks/cockpit.ipynb")
+    nbformat.write(notebook, lab.folder / "notebooks" / "one.ipynb")
+    lab.open(page, "notebooks/one.ipynb")
     lab.run_all(page)
-    seat = Seat(page, lab)
-    expect(seat.button("Run live")).to_be_visible(timeout=PATIENCE)
-    yield seat
-    for kernel in seat.kernels():
-        lab.shut_down(kernel)
-    for name in ("themes.jupyterlab-settings",):
-        for path in Path(lab.folder.parent / "config").rglob(name):
-            path.unlink()
+    try:
+        yield
+    finally:
+        for each in lab.kernels():
+            lab.shut_down(each)
+        (settings / "themes.jupyterlab-settings").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def cockpit(page: Page, lab: Lab, request: pytest.FixtureRequest) -> Iterator["Seat"]:
+    with opened(lab, page, "import nasviz\n\nnasviz.cockpit()", request.getfixturevalue("theme")):
+        seat = Seat(page, lab)
+        expect(seat.button("Run live")).to_be_visible(timeout=PATIENCE)
+        yield seat
 
 
 class Seat:
@@ -88,12 +95,6 @@ class Seat:
         cells = pixels(self.root.get_by_role("region", name="cells"))
         curves = pixels(self.root.get_by_role("region", name="curves"))
         return {"cells": cells, "curves": curves}
-
-    def kernels(self) -> list[str]:
-        import json
-        import urllib.request
-
-        return [kernel["id"] for kernel in json.load(urllib.request.urlopen(f"{self.lab.address}/api/kernels"))]
 
 
 def differ(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, float]:
@@ -194,7 +195,7 @@ def test_no_worker_outlives_its_kernel(cockpit: Seat, page: Page, theme: str) ->
     page.get_by_role("button", name="Restart the kernel", exact=True).click()
     page.locator(".jp-Dialog .jp-mod-accept").click()
     until(lambda: not mine & workers(), "the worker is gone after a restart")
-    lab_kernels = cockpit.kernels()
+    lab_kernels = cockpit.lab.kernels()
     cockpit.lab.run_all(page)
     expect(cockpit.button("Run live")).to_be_visible(timeout=PATIENCE)
     until(workers, "a new worker")

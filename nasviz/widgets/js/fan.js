@@ -30,7 +30,9 @@ function fanView(model) {
   step.addEventListener("input", () => set(at, { text: step.value }));
   step.addEventListener("change", () => send("choose", { step: Number(step.value) }));
   knob.addEventListener("change", () => send("choose", { knob: knob.value }));
-  value.addEventListener("change", () => send("choose", { value: value.value }));
+  const turn = () => { if (Number(value.value) !== shown().value) send("choose", { value: value.value }); };
+  value.addEventListener("change", turn);
+  value.addEventListener("keydown", ({ key }) => { if (key === "Enter") turn(); });  // in JupyterLab it changes nothing by itself
   metric.addEventListener("change", () => send("choose", { metric: metric.value }));
 
   const root = make("div", { class: "nasviz fan", "data-lm-suppress-shortcuts": "true" },
@@ -185,8 +187,7 @@ function fanPlot(shown, open, tell) {
 
   function update() {
     const data = shown(), { left, right, top, bottom } = area();
-    if (key !== data.key) [key, curve, stroke] = [data.key, data.drawn, null];
-    at.k = Math.min(at.k, last());
+    if (key !== data.key) [key, curve, stroke, at.k] = [data.key, data.drawn, null, 0];
     if (width < 200) return;
     set(svg, { viewBox: `0 0 ${width} ${FAN.height}`, height: FAN.height });
     svg.classList.toggle("open", open());
@@ -231,7 +232,7 @@ function fanPlot(shown, open, tell) {
   return {
     element, update,
     drawn: () => curve !== null,
-    clear() { curve = null; tell(null); update(); },
+    clear() { curve = null; at.k = 0; tell(null); update(); },
   };
 }
 
