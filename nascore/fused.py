@@ -519,7 +519,8 @@ def weighted(
     """``kernel`` with a weight on every channel that a slot reads."""
     split = kernel.unflatten(0, (read.shape[0] * read.shape[1], -1))  # [slot, channel out, channel in, height, width]
     weights = read.flatten(0, 1)[:, :, None] if depthwise else read.flatten(0, 1)[:, None]
-    return (split * weights[..., None, None]).flatten(0, 1)
+    product: Tensor = (split * weights[..., None, None]).flatten(0, 1)
+    return product
 
 
 def pieces(x: Float[Tensor, "... channel"], count: int) -> Sequence[Float[Tensor, "... piece"]]:

@@ -46,6 +46,7 @@ from nascore.space import Space
 
 Stem = Literal["cifar", "imagenet"]
 Engine = Literal["fused", "reference"]
+Active = Sequence[Sequence[int]] | NDArray[Any] | Tensor
 T = TypeVar("T")
 
 
@@ -288,7 +289,7 @@ class Supernet(Network):
         gates: Float[Tensor, "*run cell edge op"],
         masks: Float[Tensor, "*run cell edge op _"] | None = None,
         reads: Float[Tensor, "*run cell edge op _"] | None = None,
-        active: Sequence[Sequence[int]] | NDArray[np.bool_] | None = None,
+        active: Active | None = None,
         trace: Trace | None = None,
     ) -> Float[Tensor, "*run batch class"]:
         """Class scores.
@@ -301,8 +302,8 @@ class Supernet(Network):
             reads: weights, not negative, of the channels that each operation reads, with the same last axis; pools and
                 the identity, which keep channels apart, are weighted at their output.
             active: the only operations to compute, the others having gate 0: for each edge of each kind of cell an
-                index, as ``gates.active`` gives, or a table [cell, edge, op] that is true where a gate is not 0.
-                Cost and memory follow it. None: all. The reference engine computes all of them anyway.
+                index, as ``gates.active`` gives, or a table [cell, edge, op] on the CPU that is not 0 where a gate is
+                not. Cost and memory follow it. None: all. The reference engine computes all of them anyway.
             trace: takes note of every node, for ``credit.complete``.
         """
         shape = (self.runs, *self.space.shape) if self.runs > 1 else self.space.shape
@@ -354,17 +355,17 @@ class Supernet(Network):
                 found[:, plan.row] += cell.marginals(nodes).unflatten(-1, self.space.shape[1:])
         return found if self.runs > 1 else found[0]
 
-    def chosen(self, active: Sequence[Sequence[int]] | NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def chosen(self, active: Active) -> NDArray[np.bool_]:
         """``active`` as a table [cell, edge, op]."""
         table = np.asarray(active)
-        if table.dtype != bool and table.shape == self.space.shape[:2]:
-            table = np.eye(len(self.space.ops), dtype=bool)[table]
-        if table.shape != self.space.shape or table.dtype != bool:
+        if table.shape == self.space.shape[:2] and np.issubdtype(table.dtype, np.integer):
+            return np.eye(len(self.space.ops), dtype=bool)[table]
+        if table.shape != self.space.shape:
             raise UserError(
-                f"active: an array of {table.dtype} with the shape {table.shape}; give indices {self.space.shape[:2]} "
-                f"or truth values {self.space.shape}."
+                f"active: the shape is {table.shape}; give the indices of operations {self.space.shape[:2]} or a table "
+                f"{self.space.shape}."
             )
-        return table
+        return table != 0
 
     @override
     def classify(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "*run batch class"]:

@@ -8,7 +8,7 @@ same batches in the same order however much noise either of them draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -17,7 +17,6 @@ from zlib import crc32
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -29,7 +28,7 @@ from nascore.graph import CellGraph
 from nascore.resource import Resource
 from nascore.run import Knob, Knobs, Metric, Step
 from nascore.space import SPACES, Space
-from nascore.supernet import Supernet, frozen_statistics
+from nascore.supernet import Active, Supernet, frozen_statistics
 
 # What Optimisers reads; a method declares those it uses.
 WEIGHT_LR = Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning")
@@ -236,7 +235,7 @@ class Task:
         network: nn.Module | None = None,
         weights: Mapping[str, Tensor] | None = None,
         update_statistics: bool = True,
-        active: Sequence[Sequence[int]] | NDArray[np.bool_] | None = None,
+        active: Active | None = None,
         trace: Trace | None = None,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy (nats) of ``batch`` under ``gates``, batch norm using the batch's own statistics.

@@ -31,7 +31,7 @@ def random(task: Task, knobs: Knobs) -> Iterator[Step]:
     for t in task.clock(best=best, optimiser=optimiser):
         drawn = gates.uniform_one_hot(allowed, task.noise)  # on the CPU, where it can be read without waiting
         z = drawn.to(task.device)
-        loss = task.loss(task.batch("train+search"), z, active=drawn.bool().numpy())  # nothing else is computed
+        loss = task.loss(task.batch("train+search"), z, active=drawn)  # nothing else is computed
         optimiser.step_weights(loss)
 
         if (t + 1) % task.measure_every == 0:
