@@ -359,13 +359,14 @@ class Supernet(Network):
         """``active`` as a table [cell, edge, op]."""
         table = np.asarray(active)
         if table.shape == self.space.shape[:2] and np.issubdtype(table.dtype, np.integer):
-            return np.eye(len(self.space.ops), dtype=bool)[table]
+            table = np.eye(len(self.space.ops))[table]
         if table.shape != self.space.shape:
             raise UserError(
                 f"active: the shape is {table.shape}; give the indices of operations {self.space.shape[:2]} or a table "
                 f"{self.space.shape}."
             )
-        return table != 0
+        nonzero: NDArray[np.bool_] = table != 0
+        return nonzero
 
     @override
     def classify(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "*run batch class"]:
