@@ -134,6 +134,10 @@ def test_first_draw_then_fork(made: Callable[..., FanOfFutures]) -> None:
 
     shown = found.shown()
     json.dumps(shown, allow_nan=False)
+    seen = np.concatenate([found._past("cost")[-30:], unchanged.ravel(), changed.ravel(), found.drawn["cost"]])
+    low, high = shown["range"]
+    assert low <= seen.min() < seen.max() <= high  # all of it is seen, and nothing but it
+    assert high - low < 1.2 * np.ptp(seen)
     assert [arm["label"] for arm in shown["arms"]] == ["λ 0", "λ 1.5"]
     assert shown["word"] == "Effect"
     with pytest.raises(UserError, match="ask again"):

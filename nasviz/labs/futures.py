@@ -363,7 +363,8 @@ class FanOfFutures(Shown):
         arms = [self._smooth(arm, asked.metric) for arm in self.arms(asked.metric) or ()]
         symbol, now = frames.symbol(recording, asked.knob), recording.values(asked.t)[asked.knob]
         values = [frames.brief(value) for value in (now, asked.value)]
-        low, high = _range(recording, asked.metric, past, [*arms, np.array(self.drawn.get(asked.metric, []))])
+        curves = [*arms, np.array(self.drawn.get(asked.metric, []))]
+        low, high = _range(recording, asked.metric, past, curves, self.state == "finished")
         name, unit = METRICS[asked.metric]
         label = f"{name}, mean of {frames.WINDOW} steps" if _noisy(asked.metric) else name
         knob = recording.knobs[asked.knob]
@@ -528,17 +529,19 @@ def start(past: Table, metric: str) -> float:
     return float(known[-1]) if known.size else 0.0
 
 
-def _range(recording: Recording, metric: str, past: Table, arms: Sequence[Table]) -> tuple[float, float]:
-    """The ends of the value axis: room to draw around the past, and all of the futures."""
+def _range(recording: Recording, metric: str, past: Table, others: Sequence[Table], done: bool) -> tuple[float, float]:
+    """The ends of the value axis, within what the metric can be: room to draw around the past, then just the curves."""
     bounds = {item["metric"]: group["range"] for group in frames.charts(recording) for item in group["series"]}[metric]
     least, most = (-np.inf if bounds[0] is None else bounds[0]), (np.inf if bounds[1] is None else bounds[1])
-    known = past[np.isfinite(past)] if np.isfinite(past).any() else np.array([least, 1.0])
-    room = max(float(np.ptp(known)), 0.35 * float(np.abs(known).max()), 0.05)
-    low, high = max(least, float(known.min()) - room), min(most, float(known.max()) + room)
-    seen = np.concatenate([arm[np.isfinite(arm)] for arm in arms]) if arms else np.zeros(0)
-    if seen.size:
-        low, high = min(low, float(seen.min())), max(high, float(seen.max()))
-    return low, high
+    known = past[np.isfinite(past)] if np.isfinite(past).any() else np.array([0.0, 1.0])
+    seen = np.concatenate([known, *(each[np.isfinite(each)] for each in others)])
+    if done:
+        room = max(0.08 * float(np.ptp(seen)), 0.005)
+        known = seen
+    else:
+        room = max(float(np.ptp(known)), 0.35 * float(np.abs(known).max()), 0.05)
+    low, high = min(float(known.min()) - room, float(seen.min())), max(float(known.max()) + room, float(seen.max()))
+    return max(least, low), min(most, high)
 
 
 def _plain(values: Table) -> list[float | None]:

@@ -88,7 +88,7 @@ function fanPlot(shown, open, tell) {
   const svg = draw("svg", { tabindex: 0, role: "slider", "aria-label": "the curve you expect", "aria-orientation": "vertical" });
   const element = make("div", { class: "plot" }, svg);
   const late = draw("rect", { class: "late" }), lateName = draw("text", { class: "soft", "text-anchor": "middle" });
-  const title = draw("text", { class: "soft", x: 0, y: 9 }), hint = draw("text", { class: "soft", "text-anchor": "middle" });
+  const title = draw("text", { class: "soft", x: 4, y: 12 }), hint = draw("text", { class: "soft", "text-anchor": "middle" });
   const [grid, ribbons, lines, names, ticks] = ["grid", "ribbons", "lines", "names", "ticks"].map(() => draw("g"));
   const past = draw("path", { class: "curve past" }), fork = draw("path", { class: "cursor" });
   const mine = draw("path", { class: "curve mine" }), pen = draw("circle", { class: "pen", r: 4.5 });
