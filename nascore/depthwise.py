@@ -40,6 +40,9 @@ def depthwise(
         weight = weight[:, :, rows : weight.shape[2] - rows, columns : weight.shape[3] - columns]
     if x.device.type != "cpu":
         return _convolve(x, weight, stride, dilation)
+    if torch.is_autocast_enabled("cpu") and weight.dtype == torch.float32:
+        # Here, where the casts are differentiated: in the backward pass nothing is cast any more.
+        x, weight = x.to(torch.get_autocast_dtype("cpu")), weight.to(torch.get_autocast_dtype("cpu"))
     out: Tensor = _Depthwise.apply(x, weight, stride, dilation)  # type: ignore[no-untyped-call]
     return out
 
@@ -110,10 +113,19 @@ def _towards_weight(g: Tensor, x: Tensor, weight: Tensor, stride: int, dilation:
         wide = min(WIDEST, columns - first)
         left = middle - first
         right = stride * (g.shape[3] - 1) + wide - left - x.shape[3]
-        # A negative amount cuts columns off.  Rows can be padded in passing where the image is higher than the kernel.
-        moved = F.pad(x, (left, right) if implied else (left, right, top, below))
+        # Rows can be padded in passing where the image is higher than the kernel.
+        moved = _moved(x, left, right) if implied else F.pad(x, (left, right, top, below))
         parts.append(_gradients(g, moved, weight[..., :wide], stride, 1, (top if implied else 0, 0), of_x=False)[1])
     return torch.cat(parts, 3)
+
+
+def _moved(x: Tensor, left: int, right: int) -> Tensor:
+    """``F.pad(x, (left, right))``, which cuts columns off where an amount is negative, in one pass over memory."""
+    rows = x.permute(0, 2, 3, 1)
+    batch, height, width, channels = rows.shape
+    zero = rows.new_zeros(()).expand(batch, height, max(left, right, 0), channels)
+    inside = rows[:, :, max(0, -left) : width - max(0, -right)]
+    return torch.cat([zero[:, :, : max(0, left)], inside, zero[:, :, : max(0, right)]], 2).permute(0, 3, 1, 2)
 
 
 def _phases(x: Tensor, dilation: int) -> Tensor:
