@@ -18,9 +18,10 @@ one edge. ``runs`` networks of one space may stand side by side in the channels,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -198,9 +199,8 @@ class Shared(nn.Module):
         images = [last(self.image(op, x)).unflatten(-1, (self.runs, -1)) for op in range(len(self.ops))]
         scale = scale.unflatten(1, (len(self.ops), self.edges)).expand(-1, -1, -1, images[0].shape[-1])
         kernel = torch.diag_embed(scale).permute(0, 2, 3, 1, 4)  # [run, edge, channel out, op, channel in]
-        return F.conv2d(
-            first(torch.cat(images, -1).flatten(-2)), kernel.flatten(3).flatten(0, 2)[..., None, None], groups=self.runs
-        )
+        x = first(torch.cat(images, -1).flatten(-2))
+        return F.conv2d(x, kernel.flatten(3).flatten(0, 2)[..., None, None], groups=self.runs)
 
 
 class Members(NamedTuple):
@@ -220,20 +220,33 @@ class Row(NamedTuple):
     live: frozenset[int] | None = None  # the only places to compute; None: all
 
 
+class Weighed(NamedTuple):
+    """A part, those of its slots that are computed, their scale [run, slot, _] and the weights of what they read."""
+
+    member: Members
+    part: nn.Module
+    slots: tuple[int, ...]
+    scale: Tensor
+    read: Tensor | None
+
+
+Term = tuple[int, Tensor]  # where an edge leads, and [batch, height, width, run, channel] to add there
+
+
 class Trace:
     """The nodes of every cell of one forward pass, which keep their gradients: see ``credit.complete``."""
 
     def __init__(self) -> None:
-        self.cells: list[dict[int, Tensor]] = []
+        self.cells: list[tuple[dict[int, Tensor], Row]] = []
         self.nodes: list[Tensor] = []
 
-    def add(self, nodes: dict[int, Tensor], inputs: int) -> None:
+    def add(self, nodes: dict[int, Tensor], row: Row, inputs: int) -> None:
         """Take note of the next cell, whose first nodes are ``inputs``.
 
         The others are added to ``nodes``: ``loss.backward(inputs=trace.nodes)`` finds what is needed and no gradient
         of a weight.
         """
-        self.cells.append(nodes)
+        self.cells.append((nodes, row))
         for node, x in nodes.items():
             if node >= inputs:
                 x.retain_grad()
@@ -280,33 +293,12 @@ class FusedCell(nn.Module):
                 self.members.append(Members(source, targets, tuple(places)))
 
     def forward(
-        self,
-        states: list[Float[Tensor, "batch _ _ _"]],
-        row: Row,
-        trace: Trace | None = None,
+        self, states: list[Float[Tensor, "batch _ _ _"]], row: Row, trace: Trace | None = None
     ) -> Float[Tensor, "batch _ _ _"]:
         """The nodes in ``graph.output``, concatenated; ``trace`` takes note of all nodes."""
-        live = row.live
-        chosen = [
-            None if live is None else tuple(i for i, place in enumerate(member.places) if place in live)
-            for member in self.members
-        ]
-        places = [
-            member.places if slots is None else tuple(member.places[slot] for slot in slots)
-            for member, slots in zip(self.members, chosen, strict=True)
-        ]
-        sizes = [len(some) for some in places]
-        every = indices(sum(places, ()), row.gates.device)
-        scale = row.gates[:, every, None]
-        if row.masks is not None:
-            scale = scale * row.masks[:, every]
-        scales = scale.split(sizes, 1)
-        reads = [None] * len(sizes) if row.reads is None else row.reads[:, every].split(sizes, 1)
-        todo = list(zip(self.members, self.parts, chosen, scales, reads, strict=True))
-        past = self.past(row)
-
-        into: dict[int, list[Tensor]] = {node: [] for node in self.order}
-        beside: dict[int, list[Tensor]] = {node: [] for node in self.order}
+        todo, past = self.weighed(row), self.past(row)
+        into: dict[int, list[Tensor]] = {node: [] for node in self.order}  # terms [batch, height, width, run, channel]
+        beside: dict[int, list[Tensor]] = {node: [] for node in self.order}  # and those that no operation has seen
         x: dict[int, Tensor] = {}
         for node in self.order:
             if node < self.inputs:
@@ -318,39 +310,61 @@ class FusedCell(nn.Module):
                 size = halved(height, self.plan.stride), halved(width, self.plan.stride)
                 x[node] = x[0].new_zeros(batch, channels, *size).requires_grad_(trace is not None)
             image, rest = self.parted(x[node], node)
+            for target, term in self.leaving(image, todo[node], row.live is None):
+                into[target].append(term)
             for target, weight in past[node]:
                 beside[target].append(rest * weight)
-            whole: list[Tensor] = []  # [batch, height, width, run, edge · channel]
-            for member, module, slots, scale, read in todo:
-                if member.source != node or not (slots is None or slots):
-                    continue
-                if slots is not None:
-                    for slot, term in zip(slots, self.single(module, image, scale, read, slots), strict=True):
-                        into[member.targets[slot % len(member.targets)]].append(term)
-                elif isinstance(module, Shared):
-                    whole.append(
-                        last(module(image, scale if read is None else scale * read)).unflatten(-1, (self.runs, -1))
-                    )
-                elif isinstance(module, Chain):
-                    out = module(image, self.wide(scale, image), None, read)
-                    whole += pieces(last(out).unflatten(-1, (self.runs, -1)), module.slots // module.edges)
-            if whole:
-                targets = next(member.targets for member in self.members if member.source == node)
-                for target, term in zip(targets, pieces(reduce(torch.add, whole), len(targets)), strict=True):
-                    into[target].append(term)
         if trace is not None:
-            trace.add(x, self.inputs)
-        nodes = [last(x[node]).unflatten(-1, (self.runs, -1)) for node in self.graph.output]
-        return first(torch.cat(nodes, -1).flatten(-2))
+            trace.add(x, row, self.inputs)
+        return first(torch.cat([self.split(x[node]) for node in self.graph.output], -1).flatten(-2))
+
+    def weighed(self, row: Row) -> dict[int, list[Weighed]]:
+        """For every node the parts that leave it, with the slots to compute and their weights."""
+        slots = [
+            tuple(s for s, place in enumerate(member.places) if row.live is None or place in row.live)
+            for member in self.members
+        ]
+        # One selection from the table for the whole cell, in the order of the parts.
+        places = [member.places[s] for member, some in zip(self.members, slots, strict=True) for s in some]
+        every, sizes = indices(tuple(places), row.gates.device), [len(some) for some in slots]
+        scale = row.gates[:, every, None] if row.masks is None else row.gates[:, every, None] * row.masks[:, every]
+        scales = scale.split(sizes, 1)
+        reads = [None] * len(sizes) if row.reads is None else row.reads[:, every].split(sizes, 1)
+        found: dict[int, list[Weighed]] = {node: [] for node in self.order}
+        for weighed in map(Weighed, self.members, self.parts, slots, scales, reads):
+            if weighed.slots:
+                found[weighed.member.source].append(weighed)
+        return found
+
+    def leaving(self, x: Float[Tensor, "batch _ _ _"], parts: Sequence[Weighed], all_slots: bool) -> Iterator[Term]:
+        """What every operation on the edges that leave a node gives: for each its target and its output, weighted."""
+        if not all_slots:
+            for member, part, slots, scale, read in parts:
+                targets = [member.targets[slot % len(member.targets)] for slot in slots]
+                yield from zip(targets, self.single(part, x, scale, read, slots), strict=True)
+            return
+        sums: list[Tensor] = []  # [batch, height, width, run, edge · channel]
+        for _, part, _, scale, read in parts:
+            if isinstance(part, Shared):
+                sums.append(self.split(part(x, scale if read is None else scale * read)))
+            else:
+                assert isinstance(part, Chain)
+                sums += pieces(self.split(part(x, self.wide(scale, x), None, read)), part.slots // part.edges)
+        if sums:
+            targets = parts[0].member.targets
+            yield from zip(targets, pieces(reduce(torch.add, sums), len(targets)), strict=True)
+
+    def split(self, x: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch height width run channel"]:
+        """The channels of every network apart."""
+        return last(x).unflatten(-1, (self.runs, -1))
 
     def parted(self, x: Float[Tensor, "batch _ _ _"], node: int) -> tuple[Tensor, Tensor]:
         """What operations on the edges that leave ``node`` read of it, and the rest as their targets get it."""
         if self.plan.partial == 1:
             return x, x
-        split = last(x).unflatten(-1, (self.runs, -1))
-        width = split.shape[-1] // self.plan.partial
-        rest = passed(first(split[..., width:].flatten(-2)), self.plan.stride if node < self.inputs else 1)
-        return first(split[..., :width].flatten(-2)), last(rest).unflatten(-1, (self.runs, -1))
+        width = self.plan.read
+        rest = passed(first(self.split(x)[..., width:].flatten(-2)), self.plan.stride if node < self.inputs else 1)
+        return first(self.split(x)[..., :width].flatten(-2)), self.split(rest)
 
     def past(self, row: Row) -> dict[int, list[tuple[int, Float[Tensor, "run 1"]]]]:
         """For every node where the channels that pass its operations by lead, and with what weight."""
@@ -368,36 +382,37 @@ class FusedCell(nn.Module):
             total = shuffled(torch.cat([total, reduce(torch.add, rest)], -1), self.plan.partial)
         return total
 
-    def marginals(self, x: Mapping[int, Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "run place"]:
+    def marginals(self, x: Mapping[int, Float[Tensor, "batch _ _ _"]], row: Row) -> Float[Tensor, "run place"]:
         """⟨∂L/∂x_j, O_k(x_i)⟩ of every operation k on every edge i → j, from nodes that have their gradients.
 
-        Places of the row that hold no operation are 0.
+        Operations are weighted by the masks of ``row``, not by its gates. Places that hold no operation are 0.
         """
-        device = x[0].device
-        row: Tensor = x[0].new_zeros(self.runs, self.width)
-        for member, module in zip(self.members, self.parts, strict=True):
+        device = row.gates.device
+        found = torch.zeros_like(row.gates)
+        whole = self.weighed(row._replace(gates=torch.ones_like(row.gates), live=None))
+        for member, part, _, scale, read in chain.from_iterable(whole.values()):
             image, _ = self.parted(x[member.source], member.source)
             g = torch.stack([self.gradient(x[target])[0] for target in member.targets], -2)
-            if isinstance(module, Shared):
-                images = [last(module.image(op, image)) for op in range(len(module.ops))]
-                out = torch.stack([each.unflatten(-1, (self.runs, 1, -1)) for each in images], 4)
+            shape = self.runs, -1, *g.shape[-2:]  # run, op, edge, channel
+            if isinstance(part, Shared):
+                images = [self.split(part.image(op, image)) for op in range(len(part.ops))]
+                weights = (scale if read is None else scale * read).unflatten(1, (-1, len(member.targets)))
+                out = torch.stack(images, 4).unsqueeze(5) * weights
             else:
-                out = last(module(image, None)).unflatten(-1, (self.runs, -1, *g.shape[-2:]))
-            row[:, indices(member.places, device)] = (out * g.unsqueeze(4)).sum((0, 1, 2, -1)).flatten(1)
+                out = last(part(image, self.wide(scale, image), None, read)).unflatten(-1, shape)
+            found[:, indices(member.places, device)] = (out * g.unsqueeze(4)).sum((0, 1, 2, -1)).flatten(1)
         for (source, target), places in self.edges.items() if self.plan.partial > 1 else ():
             _, rest = self.parted(x[source], source)
-            row[:, indices(places, device)] += (rest * self.gradient(x[target])[1]).sum((0, 1, 2, -1))[:, None]
-        return row
+            found[:, indices(places, device)] += (rest * self.gradient(x[target])[1]).sum((0, 1, 2, -1))[:, None]
+        return found
 
     def gradient(self, node: Float[Tensor, "batch _ height width"]) -> tuple[Tensor, Tensor]:
         """∂L/∂x_j towards its operations' sum and towards what passed them by; 0 for a node that the loss ignores."""
-        gradient: Tensor = torch.zeros_like(node) if node.grad is None else node.grad
-        split = last(gradient).unflatten(-1, (self.runs, -1))
+        split = self.split(torch.zeros_like(node) if node.grad is None else node.grad)
         if self.plan.partial == 1:
             return split, split
-        width = split.shape[-1] // self.plan.partial
-        straight = shuffled(split, width)  # back into the order before the shuffle
-        return straight[..., :width], straight[..., width:]
+        straight = shuffled(split, self.plan.read)  # back into the order before the shuffle
+        return straight[..., : self.plan.read], straight[..., self.plan.read :]
 
     def operation(self, edge: Edge) -> nn.Module:
         """A copy of the operation on ``edge`` as a module of its own."""
@@ -423,10 +438,10 @@ class FusedCell(nn.Module):
         if isinstance(module, Shared):
             scale = scale if read is None else scale * read
             ops = [slot // module.edges for slot in slots]
-            images = {op: last(module.image(op, x)).unflatten(-1, (self.runs, -1)) for op in dict.fromkeys(ops)}
+            images = {op: self.split(module.image(op, x)) for op in dict.fromkeys(ops)}
             return [images[op] * scale[:, i] for i, op in enumerate(ops)]
         out = module(x, self.wide(scale, x), slots, read)
-        return pieces(last(out).unflatten(-1, (self.runs, -1)), len(slots))
+        return pieces(self.split(out), len(slots))
 
 
 def part(modules: Sequence[Sequence[nn.Module]], ops: Sequence[str], stride: int) -> nn.Module:

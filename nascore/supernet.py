@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from nascore.devices import recomputed
 from nascore.errors import UserError, choose, number
 from nascore.fused import (
     Chain,
@@ -167,7 +168,12 @@ class Cell(nn.Module):
 
 
 class Network(nn.Module):
-    """Stem, cells, global average pool, classifier. ``graphs`` gives the cell of each row of the architecture table."""
+    """Stem, cells, global average pool, classifier. ``graphs`` gives the cell of each row of the architecture table.
+
+    Where ``checkpoint`` is set, a cell's inner values are computed again in the backward pass instead of being kept.
+    """
+
+    checkpoint = False
 
     def __init__(
         self,
@@ -218,7 +224,10 @@ class Network(nn.Module):
         for cell, plan in zip(self.cells, self.plans, strict=True):
             if plan.pooled:
                 states = [F.max_pool2d(state, 2) for state in states]
-            x = cell(states, *(() if given is None else given[plan.row]))
+            more = () if given is None else given[plan.row]
+            # A trace keeps every node anyway.
+            sparing = self.checkpoint and torch.is_grad_enabled() and not any(isinstance(it, Trace) for it in more)
+            x = recomputed(cell, states, *more) if sparing else cell(states, *more)
             states = [*states[1:], x]
             yield x
 
@@ -350,9 +359,9 @@ class Supernet(Network):
         """
         found = trace.nodes[0].new_zeros(self.runs, *self.space.shape)
         with frozen_statistics(self):
-            for cell, plan, nodes in zip(self.cells, self.plans, trace.cells, strict=True):
+            for cell, plan, noted in zip(self.cells, self.plans, trace.cells, strict=True):
                 assert isinstance(cell, FusedCell)
-                found[:, plan.row] += cell.marginals(nodes).unflatten(-1, self.space.shape[1:])
+                found[:, plan.row] += cell.marginals(*noted).unflatten(-1, self.space.shape[1:])
         return found if self.runs > 1 else found[0]
 
     def chosen(self, active: Active) -> NDArray[np.bool_]:
