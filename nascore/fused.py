@@ -340,8 +340,8 @@ class FusedCell(nn.Module):
         """What every operation on the edges that leave a node gives: for each its target and its output, weighted."""
         if not all_slots:
             for member, part, slots, scale, read in parts:
-                targets = [member.targets[slot % len(member.targets)] for slot in slots]
-                yield from zip(targets, self.single(part, x, scale, read, slots), strict=True)
+                leading = [member.targets[slot % len(member.targets)] for slot in slots]
+                yield from zip(leading, self.single(part, x, scale, read, slots), strict=True)
             return
         sums: list[Tensor] = []  # [batch, height, width, run, edge · channel]
         for _, part, _, scale, read in parts:
@@ -356,7 +356,8 @@ class FusedCell(nn.Module):
 
     def split(self, x: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch height width run channel"]:
         """The channels of every network apart."""
-        return last(x).unflatten(-1, (self.runs, -1))
+        split: Tensor = last(x).unflatten(-1, (self.runs, -1))
+        return split
 
     def parted(self, x: Float[Tensor, "batch _ _ _"], node: int) -> tuple[Tensor, Tensor]:
         """What operations on the edges that leave ``node`` read of it, and the rest as their targets get it."""
