@@ -100,10 +100,10 @@ def test_draw_and_fork(panel: Panel, page: Page) -> None:
     panel.reach("stopped", "finished")
     if panel.state == "stopped":  # it may have been too quick to be stopped
         expect(panel.root.locator(".verdict")).to_be_hidden()
-        mine = panel.mine()
+        mine = panel.root.locator(".name.mine").inner_text()
         panel.button("Fork").click()
         panel.reach("finished")
-        assert panel.mine() == mine  # the curve is still that of before
+        expect(panel.root.locator(".name.mine")).to_have_text(mine)  # the curve is still that of before
     expect(panel.root.locator(".verdict b")).to_have_text("Effect")  # a penalty of 1.5 on the expected cost
     text = panel.root.locator(".verdict").inner_text()
     for words in (
