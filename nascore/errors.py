@@ -12,6 +12,10 @@ class UserError(ValueError):
     """A bad argument. The message is one sentence; the command line prints it and exits with status 2."""
 
 
+class LeftOut(UserWarning):
+    """Something asked for cannot be had on this machine; the message says what is done instead, and why."""
+
+
 def near(value: Any, allowed: Iterable[str]) -> str:
     """`" Did you mean 'snas'?"` for the closest of `allowed`, or nothing when none is close."""
     match = difflib.get_close_matches(str(value), list(allowed), n=1)
