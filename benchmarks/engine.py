@@ -397,7 +397,7 @@ def measure_all(wanted: dict[str, tuple[str, tuple[Any, ...]]], jobs: int, store
             bar = tqdm(pool.imap_unordered(work, todo), total=len(wanted), initial=len(done), desc="parts")
             for name, rows, seconds in bar:
                 done[name] = rows
-                bar.set_postfix_str(f"{name.partition('(')[0].strip()} took {seconds:.0f} s")
+                bar.set_postfix_str(f"{name}: {seconds:.0f} s")
                 if store is not None:
                     store.parent.mkdir(exist_ok=True)
                     with store.open("a") as file:
@@ -483,9 +483,10 @@ def floor_lines(row: Row) -> list[str]:
     best = f"{row['best_flops_a_second'] / 1e9:.0f} GFLOP/s, {row['best_bytes_a_second'] / 1e9:.0f} GB/s in cache"
     flops = f"{row['flops'] / 1e9:.2f} GFLOP (not fused {row['reference_flops'] / 1e9:.2f})"
     seconds = f"arithmetic alone {row['compute_s']:.3f} s, operator by operator {row['operators_s']:.3f} s"
+    rate = f"convolutions and their gradients run at {row['convolution_flops_a_second'] / 1e9:.0f} GFLOP/s"
     return [
         f"{row['image']}²: {flops}, {row['bytes'] / 1e9:.2f} GB, {row['calls']} operators; the machine's best: {best}",
-        f"  {seconds}, measured {row['fused_s']:.3f} s: {row['share']:.0%} of the speed that this floor allows",
+        f"  {seconds}, measured {row['fused_s']:.3f} s: {row['share']:.0%} of the speed that this floor allows; {rate}",
         f"  the floor: {percent([(name, s / row['operators_s']) for name, s in row['floor_by_operator']])}",
         f"  measured: {percent([(name, share) for name, share, _ in row['profile']])}",
     ]

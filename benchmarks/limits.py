@@ -31,13 +31,14 @@ def operators(run: Callable[[], Any]) -> list[tuple[str, int, int]]:
     from torch.utils.flop_counter import flop_registry
 
     aten = torch.ops.aten
+    still = [getattr(aten, name) for name in ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view")]
     found: list[tuple[str, int, int]] = []
 
     class Note(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             packet = func.overloadpacket
-            if func.is_view or packet in (aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.detach):
+            if func.is_view or packet in still:
                 return out
             tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)]
             size = sum({id(t): t.numel() * t.element_size() for t in tensors}.values())
@@ -110,7 +111,8 @@ def floor(setting: Setting) -> list[Row]:
     other sizes are padded to stand side by side). ``compute_s`` is all arithmetic at the machine's best rate,
     ``operators_s`` the sum over operators of the larger of its arithmetic at that rate and the copying of as many bytes
     as it reads and writes: no way of computing these operators one by one is faster. ``share`` is ``operators_s`` over
-    the measured ``fused_s``. ``profile`` lists (operator, share of the processor time, calls).
+    the measured ``fused_s``, ``convolution_flops_a_second`` the rate within the convolutions and their gradients.
+    ``profile`` lists (operator, share of the processor time, calls).
     """
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -131,6 +133,7 @@ def floor(setting: Setting) -> list[Row]:
     total = sum(event.self_cpu_time_total for event in events)
     floors = [(name, max(flops / rate, copy_seconds(size))) for name, flops, size in counted]
     flops, size = (sum(each[i] for each in counted) for i in (1, 2))
+    convolving = sum(event.self_cpu_time_total for event in events if "convolution" in event.key) / total
     least = sum(seconds_ for _, seconds_ in floors)
     torch.manual_seed(0)
     return [
@@ -144,6 +147,7 @@ def floor(setting: Setting) -> list[Row]:
             "calls": len(counted),
             "best_flops_a_second": rate,
             "best_bytes_a_second": max(moved / taken for moved, taken in limits()[1]),
+            "convolution_flops_a_second": flops / (convolving * seconds),
             "compute_s": flops / rate,
             "operators_s": least,
             "share": least / seconds,

@@ -30,6 +30,9 @@ class Setting:
     batch: int = 64
     mixed: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.ops} ops, {self.image}², {self.channels} channels, {self.nodes} nodes"
+
     @property
     def space(self) -> Space:
         """The search space: two kinds of cell, reduction by stride but for the toy operations."""
