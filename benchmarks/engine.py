@@ -500,7 +500,7 @@ def picture(rows: Sequence[Row]) -> str:
     from nasviz.markup import sheet
     from nasviz.theme import THEMES
 
-    colours = {"reference": "#8c96a3", "fused": "#e69f00"}
+    colours = {"reference": INK["soft"], "fused": INK["focus"]}  # hues are kept for operations
     shown = [
         ("5 ops<br>2 nodes", {"ops": 5, "image": 8, "nodes": 2}),
         ("5 ops<br>4 nodes", {"ops": 5, "image": 8, "nodes": 4}),
