@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
@@ -357,8 +357,10 @@ class Supernet(Network):
         z[e, k] weights O_k(x_i) in x_j, so ∂L/∂z[e, k] = ⟨∂L/∂x_j, O_k(x_i)⟩: a forward pass through all operations,
         without gradients, completes what the backward pass of the active ones has found.
         """
-        found = trace.nodes[0].new_zeros(self.runs, *self.space.shape)
-        with frozen_statistics(self):
+        found = self.classifier.weight.new_zeros(self.runs, *self.space.shape)
+        lower = any(node.dtype == torch.bfloat16 for node in trace.nodes)  # the pass was in bfloat16: so is this one
+        same = torch.autocast(found.device.type, torch.bfloat16) if lower else nullcontext()
+        with frozen_statistics(self), same:
             for cell, plan, noted in zip(self.cells, self.plans, trace.cells, strict=True):
                 assert isinstance(cell, FusedCell)
                 found[:, plan.row] += cell.marginals(*noted).unflatten(-1, self.space.shape[1:])
