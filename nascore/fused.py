@@ -5,7 +5,8 @@ time goes into calling small kernels. ``FusedCell`` takes over the weights of a 
 gradients and statistics, because
 
 * operations of one build on all edges that leave one node read the same image: their convolutions stand side by side as
-  one wide convolution, separable kernels of 3, 5 and 7 each in the middle of the largest (``Chain``);
+  one wide convolution, separable kernels of 3, 5 and 7 each in the middle of the largest (``Chain``); the cell's inputs
+  have the same edges and go side by side too, one group of channels each;
 * batch norm follows every operation and has no scale of its own: the gate takes that place and costs nothing;
 * pools and the identity do not depend on the edge: they are computed once a node, and one 1×1 convolution with the
   gates on its diagonals hands them to all targets (``Shared``);
@@ -13,7 +14,7 @@ gradients and statistics, because
   (``nascore.depthwise``).
 
 Kernels are put side by side anew in every call, so that gradients of any order reach them. A *slot* is one operation on
-one edge. ``runs`` networks of one space may stand side by side in the channels, [run, slot, channel].
+one edge. ``runs`` networks of one space may stand side by side in the channels, [run, source, slot, channel].
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from nascore.depthwise import depthwise
+from nascore.devices import move
+from nascore.errors import UserError
 from nascore.graph import Edge
 from nascore.ops import OPS, Conv, Convolutions, FactorisedReduction, Pool, halved
 
@@ -39,8 +42,16 @@ if TYPE_CHECKING:
     from nascore.space import Space
     from nascore.supernet import Cell
 
+LARGE = 2**16  # numbers in an image from which nodes go one by one: side by side they would not stay in the cache
+Modules = Sequence[Sequence[Sequence[nn.Module]]]  # [source][op][edge]
 Build = tuple[tuple[Conv, ...], ...]  # blocks of ReLU, convolutions, batch norm
-Live = tuple[int, ...] | None  # the slots that are computed, in rising order; None: all
+
+
+class Live(NamedTuple):
+    """Slots of one source, in rising order: all that is computed."""
+
+    source: int
+    slots: tuple[int, ...]
 
 
 class Norm(nn.BatchNorm2d):
@@ -69,6 +80,8 @@ class Norm(nn.BatchNorm2d):
         some_mean, some_var = (mean, var) if places is None else (mean[places], var[places])
         if not self.training:
             return F.batch_norm(x, some_mean, some_var, scale, None, False, 0.0, self.eps)
+        if places is not None and self.momentum is None:
+            raise UserError("active: a plain mean over batches, as in recalibration, needs all operations computed.")
         count.add_(1)
         momentum = 1 / float(count) if self.momentum is None else self.momentum  # None: the plain mean over batches
         out = F.batch_norm(x, some_mean, some_var, scale, None, True, momentum, self.eps)
@@ -78,76 +91,91 @@ class Norm(nn.BatchNorm2d):
 
 
 class Chain(nn.Module):
-    """Operations of one build on all edges that leave one node: the same convolutions in the same order.
+    """Operations of one build on all edges that leave some nodes: the same convolutions in the same order.
 
-    ``modules[op][edge]`` are the separate modules, ``build`` their blocks of convolutions. Slots are numbered operation
-    by operation: slot = op · edges + edge.
+    ``modules[source][op][edge]`` are the separate modules, ``build`` their blocks of convolutions. The slots of each
+    source are numbered operation by operation: slot = op · edges + edge.
     """
 
-    def __init__(self, modules: Sequence[Sequence[nn.Module]], build: Build, stride: int) -> None:
+    def __init__(self, modules: Modules, build: Build, stride: int) -> None:
         super().__init__()
-        self.build, self.stride, self.runs, self.edges = build, stride, 1, len(modules[0])
-        self.slots = self.edges * len(modules)
-        kernels = [[kernels_of(module) for module in row] for row in modules]
-        # weights[convolution][op]: the kernels of all edges, one below another.
+        self.build, self.stride, self.runs = build, stride, 1
+        self.sources, self.edges, self.slots = len(modules), len(modules[0][0]), len(modules[0]) * len(modules[0][0])
+        # weights[convolution][op]: the kernels of all edges of all sources, one below another.
+        kernels = [[[kernels_of(edge) for edge in op] for op in source] for source in modules]
         self.weights = nn.ModuleList(
-            nn.ParameterList(torch.cat([edge[c] for edge in row]) for row in kernels) for c in range(len(kernels[0][0]))
+            nn.ParameterList(
+                torch.cat([edge[c] for source in kernels for edge in source[op]]) for op in range(len(modules[0]))
+            )
+            for c in range(len(kernels[0][0][0]))
         )
-        norms = [norms_of(module) for row in modules for module in row]
+        norms = [norms_of(edge) for source in modules for op in source for edge in op]
         self.norms = nn.ModuleList(Norm(block) for block in zip(*norms, strict=True))
 
     def forward(
         self,
         x: Float[Tensor, "batch _ _ _"],
         scale: Float[Tensor, " channel"] | None,
-        live: Live = None,
+        live: Live | None = None,
         read: Float[Tensor, "run slot _"] | None = None,
     ) -> Float[Tensor, "batch channel _ _"]:
-        """The outputs of the ``live`` slots, channels [run, slot, channel], times ``scale``.
+        """The outputs of all slots, or of the ``live`` ones, channels [run, source, slot, channel], times ``scale``.
 
-        ``read`` are weights, not negative, of the channels that each slot reads.
+        ``x`` has been through a ReLU and holds all sources or that of ``live``; ``read`` are weights, not negative, of
+        the channels that each slot reads.
         """
         index = 0
         for b, (block, norm) in enumerate(zip(self.build, self.norms, strict=True)):
-            x = F.relu(x)
+            x = F.relu(x) if b else x
             for conv in block:
                 x = self.convolve(x, index, conv, live, read if index == 0 else None)
                 index += 1
             assert isinstance(norm, Norm)
-            width = norm.num_features // (self.runs * self.slots)
-            places = None if live is None else channels_of(live, (self.runs, self.slots, width), x.device)
-            x = norm.scaled(x, scale if b == len(self.build) - 1 else None, places)
+            x = norm.scaled(x, scale if b == len(self.build) - 1 else None, self.channels(norm, live, x.device))
         return x
 
-    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live, read: Tensor | None) -> Tensor:
-        """Convolution ``index`` of all slots; the very first one reads the image that they share."""
+    def channels(self, norm: Norm, live: Live | None, device: torch.device) -> Tensor | None:
+        """The channels of ``norm`` that belong to the ``live`` slots; None for all."""
+        if live is None:
+            return None
+        width = norm.num_features // (self.runs * self.sources * self.slots)
+        return channels_of(live, (self.runs, self.sources, self.slots, width), device)
+
+    def groups(self, live: Live | None) -> tuple[int, int]:
+        """How many images lie side by side, and how many slots read each."""
+        return (self.runs * self.sources, self.slots) if live is None else (self.runs, len(live.slots))
+
+    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live | None, read: Tensor | None) -> Tensor:
+        """Convolution ``index`` of all slots; the very first one reads the images that they share."""
         kernel = self.kernel(index, live)
         if read is not None:  # relu(m · x) = m · relu(x), so the weights of channels can go into the kernel
             kernel = weighted(kernel, read, conv.depthwise)
-        slots = self.slots if live is None else len(live)
+        images, slots = self.groups(live)
         if conv.depthwise:
             stride, dilation = conv.strides(self.stride)[0], conv.dilation
             if index == 0:
                 if stride == dilation > 1:  # only these pixels are ever met
                     x, stride, dilation = x[:, :, ::stride, ::stride], 1, 1
-                x = repeated(x, self.runs, slots)
+                x = repeated(x, images, slots)
             return depthwise(x, kernel, stride, dilation)
         padding = conv.dilation * (kernel.shape[2] // 2), conv.dilation * (kernel.shape[3] // 2)
-        groups = self.runs if index == 0 else self.runs * slots
+        groups = images if index == 0 else images * slots
         return F.conv2d(x, kernel, None, conv.strides(self.stride), padding, conv.dilation, groups)
 
-    def kernel(self, index: int, live: Live) -> Float[Tensor, "channel _ _ _"]:
+    def kernel(self, index: int, live: Live | None) -> Float[Tensor, "channel _ _ _"]:
         """The kernels of all slots, one below another, each in the middle of the largest."""
         weights = self.weights[index]
         assert isinstance(weights, nn.ParameterList)
         kernels: list[Tensor] = []
         for op, weight in enumerate(weights):
-            kernel = weight.unflatten(0, (self.runs, self.edges, -1))
+            kernel = weight.unflatten(0, (self.runs * self.sources, self.edges, -1))
             if live is not None:
-                edges = tuple(slot % self.edges for slot in live if slot // self.edges == op)
+                edges = tuple(slot % self.edges for slot in live.slots if slot // self.edges == op)
                 if not edges:
                     continue
-                kernel = kernel[:, indices(edges, kernel.device)]
+                kernel = kernel[live.source :: self.sources]
+                if len(edges) < self.edges:
+                    kernel = kernel[:, indices(edges, kernel.device)]
             kernels.append(kernel)
         if len(kernels) == 1:
             return kernels[0].flatten(0, 2)
@@ -161,54 +189,65 @@ class Halving(Chain):
     """The identity on edges that halve the image: two 1×1 convolutions, one pixel apart, as one of 2×2."""
 
     @override
-    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live, read: Tensor | None) -> Tensor:
+    def convolve(self, x: Tensor, index: int, conv: Conv, live: Live | None, read: Tensor | None) -> Tensor:
         x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))  # an odd side lacks its last pixel: zeros stand in for it
         kernel = self.kernel(index, live)
-        return F.conv2d(x, kernel if read is None else weighted(kernel, read, False), None, stride=2, groups=self.runs)
+        kernel = kernel if read is None else weighted(kernel, read, False)
+        return F.conv2d(x, kernel, None, stride=2, groups=self.groups(live)[0])
 
     @override
-    def kernel(self, index: int, live: Live) -> Float[Tensor, "channel _ 2 2"]:
+    def kernel(self, index: int, live: Live | None) -> Float[Tensor, "channel _ 2 2"]:
         """The weights of the first half of a slot's channels in the first corner, of the second half in the last."""
         weight = super().kernel(index, live)
-        slots = self.runs * (self.slots if live is None else len(live))
-        even, odd = weight.unflatten(0, (slots, -1)).tensor_split((weight.shape[0] // slots // 2,), 1)
+        images, slots = self.groups(live)
+        each = weight.unflatten(0, (images * slots, -1))
+        even, odd = each.tensor_split((each.shape[1] // 2,), 1)
         return torch.cat([F.pad(even, (0, 1, 0, 1)), F.pad(odd, (1, 0, 1, 0))], 1).flatten(0, 1)
 
 
 class Shared(nn.Module):
-    """Operations without weights on all edges that leave one node: computed once, whatever the edge."""
+    """Operations without weights on all edges that leave some nodes: computed once a node, whatever the edge."""
 
-    def __init__(self, modules: Sequence[Sequence[nn.Module]], ops: Sequence[str], stride: int) -> None:
+    def __init__(self, modules: Modules, ops: Sequence[str], stride: int) -> None:
         super().__init__()
-        self.ops, self.stride, self.runs, self.edges = tuple(ops), stride, 1, len(modules[0])
-        self.slots = self.edges * len(ops)
+        self.ops, self.stride, self.runs = tuple(ops), stride, 1
+        self.sources, self.edges, self.slots = len(modules), len(modules[0][0]), len(ops) * len(modules[0][0])
         # All edges see the same image, hence the same statistics: those of the first edge stand for all.
-        self.norms = nn.ModuleList(
-            Norm(norms_of(row[0])) if op != "skip" else nn.Identity() for op, row in zip(ops, modules, strict=True)
-        )
+        norms = [[norm for source in modules for norm in norms_of(source[op][0])] for op in range(len(ops))]
+        self.norms = nn.ModuleList(Norm(some) if some else nn.Identity() for some in norms)
 
-    def image(self, op: int, x: Float[Tensor, "batch channel _ _"]) -> Float[Tensor, "batch channel _ _"]:
-        """The output of an operation."""
+    def image(
+        self, op: int, x: Float[Tensor, "batch channel _ _"], source: int | None = None
+    ) -> Float[Tensor, "batch channel _ _"]:
+        """The output of an operation for all sources, or for the one that ``x`` is."""
         pool, norm = OPS[self.ops[op]], self.norms[op]
-        return norm.scaled(pool.pool(x, self.stride)) if isinstance(pool, Pool) and isinstance(norm, Norm) else x
+        if not (isinstance(pool, Pool) and isinstance(norm, Norm)):
+            return x
+        shape = self.runs, self.sources, 1, norm.num_features // (self.runs * self.sources)
+        places = None if source is None else channels_of(Live(source, (0,)), shape, x.device)
+        return norm.scaled(pool.pool(x, self.stride), places=places)
 
     def forward(
-        self, x: Float[Tensor, "batch _ _ _"], scale: Float[Tensor, "run slot channel"]
+        self, x: Float[Tensor, "batch _ _ _"], scale: Float[Tensor, "run slot channel"], source: int | None = None
     ) -> Float[Tensor, "batch _ _ _"]:
-        """For every edge the sum of all operations, each times its ``scale``: channels [run, edge, channel]."""
-        images = [last(self.image(op, x)).unflatten(-1, (self.runs, -1)) for op in range(len(self.ops))]
-        scale = scale.unflatten(1, (len(self.ops), self.edges)).expand(-1, -1, -1, images[0].shape[-1])
-        kernel = torch.diag_embed(scale).permute(0, 2, 3, 1, 4)  # [run, edge, channel out, op, channel in]
-        x = first(torch.cat(images, -1).flatten(-2))
-        return F.conv2d(x, kernel.flatten(3).flatten(0, 2)[..., None, None], groups=self.runs)
+        """The sum of all operations on every edge, each times its ``scale``: channels [run, source, edge, channel].
+
+        ``x`` holds all sources, or the one of that number.
+        """
+        images = self.runs * (self.sources if source is None else 1)
+        outputs = [last(self.image(op, x, source)).unflatten(-1, (images, -1)) for op in range(len(self.ops))]
+        scale = scale.reshape(images, len(self.ops), self.edges, -1).expand(-1, -1, -1, outputs[0].shape[-1])
+        kernel = torch.diag_embed(scale).permute(0, 2, 3, 1, 4)  # [image, edge, channel out, op, channel in]
+        x = first(torch.cat(outputs, -1).flatten(-2))
+        return F.conv2d(x, kernel.flatten(3).flatten(0, 2)[..., None, None], groups=images)
 
 
 class Members(NamedTuple):
-    """The slots of a part: the node they leave, where the edges lead, and the place of each slot in the table's row."""
+    """The slots of a part: the nodes they leave, where edges lead, and the places of each node's slots in the row."""
 
-    source: int
+    sources: tuple[int, ...]
     targets: tuple[int, ...]
-    places: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
 
 
 class Row(NamedTuple):
@@ -221,11 +260,11 @@ class Row(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """A part, those of its slots that are computed, their scale [run, slot, _] and the weights of what they read."""
+    """A part, the slots of it to compute, their scale [run, slot, _] and the weights of what they read."""
 
     member: Members
     part: nn.Module
-    slots: tuple[int, ...]
+    live: Live | None
     scale: Tensor
     read: Tensor | None
 
@@ -263,96 +302,115 @@ class FusedCell(nn.Module):
         super().__init__()
         self.graph, self.plan, self.runs, self.inputs = cell.graph, cell.plan, 1, len(cell.preprocess)
         self.preprocess = nn.ModuleList(
-            part([[module]], (preprocessing(stride),), stride)
+            part([[[module]]], (preprocessing(stride),), stride)
             for module, (_, stride) in zip(cell.preprocess, cell.plan.inputs, strict=True)
         )
         self.width = len(space.edges) * len(space.ops)
         modules = dict(zip(cell.graph.edges, cell.ops, strict=True))
-        self.order = [*range(self.inputs), *cell.into]
+        self.order = [tuple(range(self.inputs)), *((node,) for node in cell.into)]  # nodes that go side by side
         self.parts = nn.ModuleList()
         self.members: list[Members] = []
-        self.where: dict[Edge, tuple[int, int]] = {}  # part and slot of an operation
-        self.edges = {  # the places of all operations between two nodes
-            edge: tuple(
-                e * len(space.ops) + space.ops.index(op) for *ends, op in cell.graph.edges if tuple(ends) == edge
-            )
-            for e, edge in enumerate(space.edges)
+        self.where: dict[Edge, tuple[int, int]] = {}  # part, and slot among those of all its sources
+        self.edges: dict[tuple[int, int], tuple[int, ...]] = {}  # the places of all operations between two nodes
+        place = {
+            edge: space.edges.index(edge[:2]) * len(space.ops) + space.ops.index(edge[2]) for edge in cell.graph.edges
         }
-        for source in self.order:
-            stride = cell.plan.stride if source < self.inputs else 1
-            targets = tuple(sorted({t for s, t, _ in cell.graph.edges if s == source}))
-            names = sorted({op for s, _, op in cell.graph.edges if s == source}, key=space.ops.index)
+        for edge in cell.graph.edges:
+            self.edges[edge[:2]] = (*self.edges.get(edge[:2], ()), place[edge])
+        for sources in self.order:
+            stride = cell.plan.stride if sources[0] < self.inputs else 1
+            targets = tuple(sorted({t for s, t, _ in cell.graph.edges if s == sources[0]}))
+            names = sorted({op for s, _, op in cell.graph.edges if s == sources[0]}, key=space.ops.index)
             kinds = {name: kind_of(name, stride) for name in names}
             for kind in dict.fromkeys(kinds.values()):
                 same = tuple(name for name in names if kinds[name] == kind)
-                self.parts.append(part([[modules[source, t, op] for t in targets] for op in same], same, stride))
-                slots = [(source, target, op) for op in same for target in targets]
-                self.where |= {edge: (len(self.parts) - 1, slot) for slot, edge in enumerate(slots)}
-                edges = [space.edges.index((source, target)) for target in targets]
-                places = (edge * len(space.ops) + space.ops.index(op) for op in same for edge in edges)
-                self.members.append(Members(source, targets, tuple(places)))
+                slots = [[(source, target, op) for op in same for target in targets] for source in sources]
+                self.where |= {edge: (len(self.parts), slot) for slot, edge in enumerate(chain.from_iterable(slots))}
+                together = [[[modules[source, t, op] for t in targets] for op in same] for source in sources]
+                self.parts.append(part(together, same, stride))
+                self.members.append(
+                    Members(sources, targets, tuple(tuple(place[slot] for slot in some) for some in slots))
+                )
 
     def forward(
         self, states: list[Float[Tensor, "batch _ _ _"]], row: Row, trace: Trace | None = None
     ) -> Float[Tensor, "batch _ _ _"]:
         """The nodes in ``graph.output``, concatenated; ``trace`` takes note of all nodes."""
-        todo, past = self.weighed(row), self.past(row)
-        into: dict[int, list[Tensor]] = {node: [] for node in self.order}  # terms [batch, height, width, run, channel]
-        beside: dict[int, list[Tensor]] = {node: [] for node in self.order}  # and those that no operation has seen
-        x: dict[int, Tensor] = {}
-        for node in self.order:
-            if node < self.inputs:
-                x[node] = self.preprocess[node](states[node], None)
-            elif into[node]:
-                x[node] = first(self.joined(into[node], beside[node]).flatten(-2))
-            else:  # a node that nothing feeds is zeros
-                batch, channels, height, width = x[0].shape
-                size = halved(height, self.plan.stride), halved(width, self.plan.stride)
-                x[node] = x[0].new_zeros(batch, channels, *size).requires_grad_(trace is not None)
-            image, rest = self.parted(x[node], node)
-            for target, term in self.leaving(image, todo[node], row.live is None):
-                into[target].append(term)
-            for target, weight in past[node]:
-                beside[target].append(rest * weight)
+        x = {
+            i: preprocess(F.relu(state), None)
+            for i, (preprocess, state) in enumerate(zip(self.preprocess, states, strict=True))
+        }
+        todo, past = self.weighed(row, apart=x[0].numel() > LARGE), self.past(row)
+        into: dict[int, list[Tensor]] = {}  # for a node its terms [batch, height, width, run, channel]
+        beside: dict[int, list[Tensor]] = {}  # and those that no operation has seen
+        for nodes in self.order:
+            for node in nodes:
+                if node in into:
+                    x[node] = first(self.joined(into[node], beside.get(node, [])).flatten(-2))
+                elif node >= self.inputs:  # a node that nothing feeds is zeros
+                    batch, channels, height, width = x[0].shape
+                    size = halved(height, self.plan.stride), halved(width, self.plan.stride)
+                    x[node] = x[0].new_zeros(batch, channels, *size).requires_grad_(trace is not None)
+                for target, weight in past.get(node, ()):
+                    beside.setdefault(target, []).append(self.parted(x[node], node)[1] * weight)
+            for target, term in self.leaving([self.parted(x[node], node)[0] for node in nodes], todo.get(nodes, [])):
+                into.setdefault(target, []).append(term)
         if trace is not None:
             trace.add(x, row, self.inputs)
         return first(torch.cat([self.split(x[node]) for node in self.graph.output], -1).flatten(-2))
 
-    def weighed(self, row: Row) -> dict[int, list[Weighed]]:
-        """For every node the parts that leave it, with the slots to compute and their weights."""
-        slots = [
-            tuple(s for s, place in enumerate(member.places) if row.live is None or place in row.live)
-            for member in self.members
-        ]
-        # One selection from the table for the whole cell, in the order of the parts.
-        places = [member.places[s] for member, some in zip(self.members, slots, strict=True) for s in some]
-        every, sizes = indices(tuple(places), row.gates.device), [len(some) for some in slots]
+    def weighed(self, row: Row, apart: bool = False) -> dict[tuple[int, ...], list[Weighed]]:
+        """For all nodes side by side the parts that leave them, with the slots to compute and their weights.
+
+        ``apart``: each node for itself.
+        """
+        chosen: list[tuple[Members, nn.Module, Live | None, tuple[int, ...]]] = []
+        for member, part in zip(self.members, self.parts, strict=True):
+            if row.live is None and not apart:
+                chosen.append((member, part, None, tuple(chain.from_iterable(member.places))))
+                continue
+            for source, places in enumerate(member.places):
+                slots = tuple(slot for slot, place in enumerate(places) if row.live is None or place in row.live)
+                if slots:
+                    chosen.append((member, part, Live(source, slots), tuple(places[slot] for slot in slots)))
+        # One selection from the table for the whole cell.
+        every = indices(tuple(chain.from_iterable(places for *_, places in chosen)), row.gates.device)
         scale = row.gates[:, every, None] if row.masks is None else row.gates[:, every, None] * row.masks[:, every]
+        sizes = [len(places) for *_, places in chosen]
         scales = scale.split(sizes, 1)
         reads = [None] * len(sizes) if row.reads is None else row.reads[:, every].split(sizes, 1)
-        found: dict[int, list[Weighed]] = {node: [] for node in self.order}
-        for weighed in map(Weighed, self.members, self.parts, slots, scales, reads):
-            if weighed.slots:
-                found[weighed.member.source].append(weighed)
+        found: dict[tuple[int, ...], list[Weighed]] = {}
+        for (member, part, live, _), scale, read in zip(chosen, scales, reads, strict=True):
+            found.setdefault(member.sources, []).append(Weighed(member, part, live, scale, read))
+        for parts in found.values():
+            parts.sort(key=lambda each: 0 if each.live is None else each.live.source)
         return found
 
-    def leaving(self, x: Float[Tensor, "batch _ _ _"], parts: Sequence[Weighed], all_slots: bool) -> Iterator[Term]:
-        """What every operation on the edges that leave a node gives: for each its target and its output, weighted."""
-        if not all_slots:
-            for member, part, slots, scale, read in parts:
-                leading = [member.targets[slot % len(member.targets)] for slot in slots]
-                yield from zip(leading, self.single(part, x, scale, read, slots), strict=True)
-            return
-        sums: list[Tensor] = []  # [batch, height, width, run, edge · channel]
-        for _, part, _, scale, read in parts:
-            if isinstance(part, Shared):
-                sums.append(self.split(part(x, scale if read is None else scale * read)))
-            else:
-                assert isinstance(part, Chain)
-                sums += pieces(self.split(part(x, self.wide(scale, x), None, read)), part.slots // part.edges)
+    def leaving(self, images: Sequence[Float[Tensor, "batch _ _ _"]], parts: Sequence[Weighed]) -> Iterator[Term]:
+        """What every operation on the edges that leave some nodes gives: for each its target and weighted output."""
+        sums: list[Tensor] = []  # over the operations on an edge: [batch, height, width, run, edge · channel]
+        for source, same in groupby(parts, key=lambda each: None if each.live is None else each.live.source):
+            x = self.merged(images) if source is None else images[source]
+            positive = F.relu(x)
+            for member, part, live, scale, read in same:
+                assert isinstance(part, Chain | Shared)
+                if live is not None and len(live.slots) < part.slots:
+                    targets = [member.targets[slot % part.edges] for slot in live.slots]
+                    yield from zip(targets, self.single(part, x, positive, scale, read, live), strict=True)
+                    continue
+                count = len(member.sources) if source is None else 1
+                if isinstance(part, Shared):
+                    out = part(x, scale if read is None else scale * read, source)
+                else:
+                    out, count = part(positive, self.wide(scale), live, read), count * part.slots // part.edges
+                sums += pieces(self.split(out), count)
         if sums:
-            targets = parts[0].member.targets
+            targets = list(parts[0].member.targets)
             yield from zip(targets, pieces(reduce(torch.add, sums), len(targets)), strict=True)
+
+    def merged(self, images: Sequence[Float[Tensor, "batch _ height width"]]) -> Float[Tensor, "batch _ height width"]:
+        """Images side by side, channels [run, image, channel]."""
+        return images[0] if len(images) == 1 else first(torch.cat([self.split(x) for x in images], -1).flatten(-2))
 
     def split(self, x: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch height width run channel"]:
         """The channels of every network apart."""
@@ -369,11 +427,11 @@ class FusedCell(nn.Module):
 
     def past(self, row: Row) -> dict[int, list[tuple[int, Float[Tensor, "run 1"]]]]:
         """For every node where the channels that pass its operations by lead, and with what weight."""
-        found: dict[int, list[tuple[int, Tensor]]] = {node: [] for node in self.order}
+        found: dict[int, list[tuple[int, Tensor]]] = {}
         for (source, target), places in self.edges.items() if self.plan.partial > 1 else ():
             if row.live is None or not row.live.isdisjoint(places):
                 weight = row.gates[:, indices(places, row.gates.device)].sum(1, keepdim=True)
-                found[source].append((target, weight))
+                found.setdefault(source, []).append((target, weight))
         return found
 
     def joined(self, terms: list[Tensor], rest: list[Tensor]) -> Float[Tensor, "batch height width run channel"]:
@@ -392,16 +450,18 @@ class FusedCell(nn.Module):
         found = torch.zeros_like(row.gates)
         whole = self.weighed(row._replace(gates=torch.ones_like(row.gates), live=None))
         for member, part, _, scale, read in chain.from_iterable(whole.values()):
-            image, _ = self.parted(x[member.source], member.source)
+            image = self.merged([self.parted(x[source], source)[0] for source in member.sources])
             g = torch.stack([self.gradient(x[target])[0] for target in member.targets], -2)
-            shape = self.runs, -1, *g.shape[-2:]  # run, op, edge, channel
             if isinstance(part, Shared):
                 images = [self.split(part.image(op, image)) for op in range(len(part.ops))]
+                split = [each.unflatten(-1, (len(member.sources), -1)) for each in images]
                 weights = (scale if read is None else scale * read).unflatten(1, (-1, len(member.targets)))
-                out = torch.stack(images, 4).unsqueeze(5) * weights
+                out = torch.stack(split, 5).flatten(4, 5).unsqueeze(5) * weights
             else:
-                out = last(part(image, self.wide(scale, image), None, read)).unflatten(-1, shape)
-            found[:, indices(member.places, device)] = (out * g.unsqueeze(4)).sum((0, 1, 2, -1)).flatten(1)
+                out = self.split(part(F.relu(image), self.wide(scale), None, read)).unflatten(-1, (-1, *g.shape[-2:]))
+            every = indices(tuple(chain.from_iterable(member.places)), device)
+            product = (out * g.unsqueeze(4)).sum((0, 1, 2, -1), dtype=found.dtype)  # [run, source · op, edge]
+            found[:, every] = product.flatten(1)
         for (source, target), places in self.edges.items() if self.plan.partial > 1 else ():
             _, rest = self.parted(x[source], source)
             found[:, indices(places, device)] += (rest * self.gradient(x[target])[1]).sum((0, 1, 2, -1))[:, None]
@@ -427,26 +487,25 @@ class FusedCell(nn.Module):
             for chain, (channels, stride) in zip(self.preprocess, self.plan.inputs, strict=True)
         )
 
-    def wide(self, scale: Float[Tensor, "run slot _"], x: Tensor) -> Float[Tensor, " channel"]:
-        """One number a channel."""
+    def wide(self, scale: Float[Tensor, "run slot _"]) -> Float[Tensor, " channel"]:
+        """One number a channel that operations give."""
         # torch's gradient of batch norm, channels last, misreads a scale that is not contiguous.
-        return scale.expand(-1, -1, x.shape[1] // self.runs).reshape(-1).contiguous()
+        return scale.expand(-1, -1, self.plan.read).reshape(-1).contiguous()
 
     def single(
-        self, module: nn.Module, x: Tensor, scale: Tensor, read: Tensor | None, slots: tuple[int, ...]
-    ) -> Sequence[Tensor]:
-        """The output of each of ``slots`` times its scale, [batch, height, width, run, channel]."""
-        if isinstance(module, Shared):
+        self, part: nn.Module, x: Tensor, positive: Tensor, scale: Tensor, read: Tensor | None, live: Live
+    ) -> Sequence[Float[Tensor, "batch height width run channel"]]:
+        """The output of every live slot of one source ``x``, whose ReLU is ``positive``, times its scale."""
+        if isinstance(part, Shared):
             scale = scale if read is None else scale * read
-            ops = [slot // module.edges for slot in slots]
-            images = {op: self.split(module.image(op, x)) for op in dict.fromkeys(ops)}
-            return [images[op] * scale[:, i] for i, op in enumerate(ops)]
-        out = module(x, self.wide(scale, x), slots, read)
-        return pieces(self.split(out), len(slots))
+            ops = [slot // part.edges for slot in live.slots]
+            outputs = {op: self.split(part.image(op, x, live.source)) for op in dict.fromkeys(ops)}
+            return [outputs[op] * scale[:, i] for i, op in enumerate(ops)]
+        return pieces(self.split(part(positive, self.wide(scale), live, read)), len(live.slots))
 
 
-def part(modules: Sequence[Sequence[nn.Module]], ops: Sequence[str], stride: int) -> nn.Module:
-    """The operations ``ops`` of one kind, ``modules[op][edge]``, as one module."""
+def part(modules: Modules, ops: Sequence[str], stride: int) -> nn.Module:
+    """The operations ``ops`` of one kind, ``modules[source][op][edge]``, as one module."""
     operation = OPS[ops[0]]
     if isinstance(operation, Convolutions):
         return Chain(modules, operation.blocks, stride)
@@ -500,18 +559,21 @@ def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
 def alone(part: nn.Module, slot: int, name: str, channels_in: int, channels_out: int) -> nn.Module:
     """One slot of ``part``, the operation ``name``, as a module with copies of its weights and statistics."""
     assert isinstance(part, Chain | Shared)
-    op, edge = divmod(slot, part.edges)
+    source, within = divmod(slot, part.slots)
+    op, edge = divmod(within, part.edges)
     with torch.device("meta"):  # takes no memory and draws no random number: everything is replaced below
         module = OPS[name](channels_in, channels_out, part.stride)
     if isinstance(part, Chain):
-        kernels = [weights[op].detach().unflatten(0, (part.edges, -1))[edge] for weights in part.weights]  # type: ignore[index]
+        place = source * part.edges + edge
+        whole = [weights[op].detach() for weights in part.weights]  # type: ignore[index]
+        kernels = [weight.unflatten(0, (part.sources * part.edges, -1))[place] for weight in whole]
         if isinstance(module, FactorisedReduction):
             kernels = list(kernels[0].tensor_split((channels_out // 2,)))
         for conv, kernel in zip(convs_of(module), kernels, strict=True):
             conv.weight = nn.Parameter(kernel.clone())
-        norms, slots = part.norms, part.slots
+        norms, slots = part.norms, part.sources * part.slots
     else:
-        norms, slots, slot = part.norms[op : op + 1], 1, 0
+        norms, slots, slot = part.norms[op : op + 1], part.sources, source
     for norm, together in zip(norms_of(module), norms, strict=isinstance(part, Chain)):
         for statistic in ("running_mean", "running_var"):
             setattr(norm, statistic, getattr(together, statistic).unflatten(0, (slots, -1))[slot].clone())
@@ -555,11 +617,11 @@ def repeated(
 @lru_cache(maxsize=4096)
 def indices(places: tuple[int, ...], device: torch.device) -> Tensor:
     """``places`` as a tensor; kept, because sampled architectures come back and a copy to the device waits."""
-    return torch.tensor(places, dtype=torch.int64, device=device)
+    return move(torch.tensor(places, dtype=torch.int64), device)
 
 
 @lru_cache(maxsize=4096)
-def channels_of(slots: tuple[int, ...], shape: tuple[int, int, int], device: torch.device) -> Tensor:
-    """The channels of ``slots`` in an axis [run, slot, channel] of the given ``shape``."""
-    axis = np.arange(shape[0] * shape[1] * shape[2]).reshape(shape)
-    return torch.from_numpy(axis[:, list(slots)].reshape(-1)).to(device)
+def channels_of(live: Live, shape: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """The channels of the ``live`` slots in an axis [run, source, slot, channel] of the given ``shape``."""
+    axis = np.arange(shape[0] * shape[1] * shape[2] * shape[3]).reshape(shape)
+    return move(torch.from_numpy(axis[:, live.source, list(live.slots)].reshape(-1)), device)
