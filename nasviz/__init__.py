@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasviz.host import cockpit, live
+    from nasviz.labs.futures import fan
     from nasviz.page import html
     from nasviz.svg import picture
     from nasviz.widgets import CellView, Cursor, Curves, KnobBar, Ribbons, Transport, View, compare, show
@@ -24,13 +25,20 @@ __all__ = [
     "View",
     "cockpit",
     "compare",
+    "fan",
     "html",
     "live",
     "picture",
     "show",
 ]
 
-_HOME = {"cockpit": "nasviz.host", "live": "nasviz.host", "html": "nasviz.page", "picture": "nasviz.svg"}
+_HOME = {
+    "cockpit": "nasviz.host",
+    "fan": "nasviz.labs.futures",
+    "html": "nasviz.page",
+    "live": "nasviz.host",
+    "picture": "nasviz.svg",
+}
 
 
 def __getattr__(name: str) -> Any:
