@@ -29,7 +29,10 @@ class Panel:
         return self.root.get_attribute("data-state") or ""
 
     def reach(self, *states: str) -> None:
-        until(lambda: self.state in states, f"{states}, but {self.state}: {self.root.inner_text()[:300]}")
+        try:
+            until(lambda: self.state in states, "there")
+        except AssertionError:
+            raise AssertionError(f"{self.state}, not {' or '.join(states)}: {self.root.inner_text()[-600:]}") from None
 
     def place(self, across: float, up: float) -> tuple[float, float]:
         """A place in the empty future: shares of its width and of its height."""
@@ -100,7 +103,7 @@ def test_draw_and_fork(panel: Panel, page: Page) -> None:
     panel.reach("stopped", "finished")
     if panel.state == "stopped":  # it may have been too quick to be stopped
         expect(panel.root.locator(".verdict")).to_be_hidden()
-        mine = panel.root.locator(".name.mine").inner_text()
+        mine = panel.root.locator(".name.mine").text_content() or ""
         panel.button("Fork").click()
         panel.reach("finished")
         expect(panel.root.locator(".name.mine")).to_have_text(mine)  # the curve is still that of before
