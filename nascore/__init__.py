@@ -29,7 +29,9 @@ _HOME = {
     "published_network": "published_cells",
     "Job": "jobs",
     "search": "jobs",
+    "search_together": "jobs",
     "branch": "jobs",
+    "futures": "together",
     "presets": "jobs",
 }
 __all__ = list(_HOME)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nascore.supernet import Supernet
 
 
-def marginal(seen: Float[Tensor, "cell edge op"]) -> Float[Tensor, "cell edge op"]:
+def marginal(seen: Float[Tensor, "*run cell edge op"]) -> Float[Tensor, "*run cell edge op"]:
     """−∂L/∂z for gates made by ``gates.tap``, after the backward pass of the loss.
 
     ∂L/∂z[e, k] = ⟨∂L/∂x_j, O_k(x_i)⟩ by eq. (2).  All NaN if no gradient has reached the gates.

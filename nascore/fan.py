@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from nascore.errors import UserError, number
+from nascore.errors import number
+from nascore.jobs import new_file
 from nascore.record import Recording
 from nascore.run import Knobs, Method, Step
 
@@ -59,11 +59,7 @@ class Fan:
         self.seeds = int(number("seeds", self.seeds, low=2, high=32, integer=True))
         self.steps = int(number("steps", self.steps, low=1, integer=True))
         if self.record is None:
-            try:
-                Path("runs").mkdir(exist_ok=True)
-            except OSError as error:
-                raise UserError(f"record: the folder 'runs' cannot be made ({error}); name a file.") from error
-            self.record = Path("runs", f"{dt.datetime.now():%Y%m%d-%H%M%S}-fan-{secrets.token_hex(2)}.sqlite")
+            self.record = new_file(f"fan-{secrets.token_hex(2)}")
         return f"fan-{secrets.token_hex(4)}"
 
     def open(self) -> Forking:

@@ -10,34 +10,47 @@ Equations of Xie et al., "SNAS: Stochastic Neural Architecture Search", 2019, nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from nascore.devices import move
 from nascore.errors import UserError
 
+Noise = Generator | Sequence[Generator]
+"""Where chance comes from: a generator, or one for each run of a batch, which is the first axis."""
 
-def gumbel(like: Float[Tensor, "*edges op"], noise: Generator) -> Float[Tensor, "*edges op"]:
+
+def gumbel(like: Float[Tensor, "*edges op"], noise: Noise) -> Float[Tensor, "*edges op"]:
     """Independent Gumbel(0, 1) draws with the shape, dtype and device of ``like``.
 
     G = −log(−log U) with U uniform.  −log U is an Exp(1) variable, drawn directly because it is
     never exactly 0, so that G is always finite.
     """
+    if not isinstance(noise, Generator):
+        return torch.stack([gumbel(own, stream) for own, stream in zip(like, noise, strict=True)])
     waiting = torch.empty(like.shape, dtype=like.dtype).exponential_(generator=noise)
-    return -waiting.log().to(like.device)
+    return move(-waiting.log(), like.device)
 
 
 def concrete(
-    alpha: Float[Tensor, "*edges op"], tau: float, noise: Generator | Float[Tensor, "*edges op"]
+    alpha: Float[Tensor, "*edges op"],
+    tau: float | Float[Tensor, " run"],
+    noise: Noise | Float[Tensor, "*edges op"],
 ) -> Float[Tensor, "*edges op"]:
-    """One relaxed sample of every edge at temperature ``tau`` > 0: eq. (3).
+    """One relaxed sample of every edge at temperature ``tau`` > 0, or one for each run of a batch: eq. (3).
 
     ``noise`` is a generator, or the Gumbel draws themselves where they are needed again (the score
     function) or have to be kept fixed (finite differences).  Each row is positive and sums to 1.
     ``UserError`` unless ``tau`` is above 0.
     """
-    if not tau > 0:
+    if isinstance(tau, Tensor):
+        tau = tau.view(-1, *[1] * (alpha.dim() - 1))
+    elif not tau > 0:
         raise UserError(f"tau: {tau} is not above 0; a temperature of 0.01 already gives all but one-hot gates.")
     g = noise if isinstance(noise, Tensor) else gumbel(alpha, noise)
     return ((alpha + g) / tau).softmax(-1)  # eq. (3)
@@ -61,11 +74,14 @@ def straight(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
 
 
 def uniform_one_hot(
-    allowed: Bool[Tensor, "*edges op"], noise: Generator, device: torch.device | None = None
-) -> Float[Tensor, "*edges op"]:
+    allowed: Bool[Tensor, "*edges op"], noise: Noise, device: torch.device | None = None
+) -> Float[Tensor, "*run *edges op"]:
     """One operation an edge, each of the allowed ones (a CPU tensor) with the same probability."""
+    if not isinstance(noise, Generator):
+        return torch.stack([uniform_one_hot(allowed, stream, device) for stream in noise])
     drawn = torch.multinomial(allowed.float().flatten(0, -2), 1, generator=noise).view(allowed.shape[:-1])
-    return F.one_hot(drawn, allowed.shape[-1]).to(device, torch.float32)
+    gates = F.one_hot(drawn, allowed.shape[-1]).to(torch.get_default_dtype())
+    return gates if device is None else move(gates, device)
 
 
 def tap(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
@@ -81,13 +97,12 @@ def tap(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
     return seen
 
 
-def active(z: Float[Tensor, "cell edge op"]) -> list[list[int]]:
-    """Index of the largest gate of every edge: the only place where a method reads the device.
+def active(z: Float[Tensor, "*run cell edge op"]) -> list[Any]:
+    """Index of the largest gate of every edge, [*run][cell][edge]: the only place where a method reads the device.
 
     A read waits for the device, so methods call this at most once per half step.  On ``meta``, where
     there is nothing to read, every edge gives operation 0.
     """
     if z.is_meta:
-        return [[0] * z.shape[1] for _ in range(z.shape[0])]
-    choice: list[list[int]] = one_hot(z).argmax(-1).tolist()
-    return choice
+        return torch.zeros(z.shape[:-1], dtype=torch.int64).tolist()
+    return one_hot(z).argmax(-1).tolist()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import itertools
 import json
+import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,7 +27,17 @@ from nascore.run import HALF_PHASES, Knob, Knobs, Method, Run, Script, provenanc
 if TYPE_CHECKING:
     from nascore.task import Task
 
-TASK_OPTIONS = ("space", "channels", "cells", "batch_size", "measure_every")
+TASK_OPTIONS = {
+    "space": "the search space, by name",
+    "channels": "width of the first cell",
+    "cells": "number of cells",
+    "batch_size": "images a batch",
+    "measure_every": "iterations between two measurements",
+    "precision": "float32, bf16 (autocast) or tf32 (NVIDIA GPUs); measurements are in float32",
+    "compile": "1: torch.compile; off a GPU that takes minutes, and force insists on it",
+    "cuda_graphs": "1: replay the GPU's work instead of launching it anew",
+    "checkpoint": "1: compute the inside of a cell twice rather than keep it; less memory",
+}
 
 
 @dataclass
@@ -88,12 +100,7 @@ class Job:
         if self.branch is not None:
             return self._register_branch()
         if self.record is None:
-            try:
-                Path("runs").mkdir(exist_ok=True)
-            except OSError as error:
-                raise UserError(f"record: the folder 'runs' cannot be made ({error}); name a file.") from error
-            now = f"{dt.datetime.now():%Y%m%d-%H%M%S}"
-            self.record = Path("runs", f"{now}-{_name(self.method)}-{_name(self.task)}-{self.seed}.sqlite")
+            self.record = new_file(f"{_name(self.method)}-{_name(self.task)}-{self.seed}")
         return self._enter(
             {
                 "method": _name(self.method),
@@ -115,6 +122,7 @@ class Job:
         run = self.register()
         assert self.record is not None
         recording = Recording.open(self.record, run)
+        refuse_batched("resume", recording)
         if recording.status == "finished":
             raise UserError(f"resume: run {run} in {str(self.record)!r} is finished; branch from it instead.")
         writer = Writer(self.record, run=run)
@@ -144,6 +152,19 @@ class Job:
                 writer.status("failed", tell(error))
             writer.close()
             raise
+
+    def again(self, recording: Recording, t: int) -> Run:
+        """The recorded run once more, from its newest checkpoint at or before row `t` on; nothing is written.
+
+        Raises:
+            UserError: the run has another method, or one that is not built in was not given.
+        """
+        self._take_over(recording.meta)
+        self._check()
+        method = self._method()
+        task, knobs, _, options = self._build(method, recording.meta)
+        script, checkpoint = recording.script(upto=t), recording.checkpoint(t)
+        return Run(method, task, knobs, script, options=options, checkpoint=checkpoint)
 
     # -- how
 
@@ -187,7 +208,7 @@ class Job:
         for info in reversed(runs(place, method=method, task=task, seed=self.seed)):
             meta = Recording.open(info.path, info.id).meta
             defaults = {name: knob["value"] for name, knob in meta.get("knobs", {}).items()} | meta.get("options", {})
-            plain = not meta.get("parent") and not meta.get("control_of")
+            plain = not any(meta.get(key) for key in ("parent", "control_of", "future"))
             if (
                 plain
                 and self.epochs in (None, meta["epochs"])
@@ -212,6 +233,7 @@ class Job:
         if self.record is None:
             raise UserError("record: None; name the file that holds the run to branch from.")
         source = Recording.open(self.record, self.branch["run"])
+        refuse_batched("branch", source)
         t = int(number("t", self.branch["t"], low=0, high=len(source), integer=True))
         checkpoint = source.checkpoint(t)
         if checkpoint is None:
@@ -268,6 +290,25 @@ class Job:
         if latency is not None:  # measured once for a run and its branches: a second measurement would differ
             task.resource.latency = latency
         return task, knobs, script, {**declared, **options}
+
+
+def new_file(name: str) -> Path:
+    """A file in ./runs with the time and `name`; the folder is made."""
+    try:
+        Path("runs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"record: the folder 'runs' cannot be made ({error}); name a file.") from error
+    return Path("runs", f"{dt.datetime.now():%Y%m%d-%H%M%S}-{name}.sqlite")
+
+
+def refuse_batched(argument: str, recording: Recording) -> None:
+    """`UserError` for a run of a batch: alone it would round differently, and drift from what was recorded."""
+    if "batched" in recording.meta:
+        count, seed = recording.meta["batched"]["runs"], recording.meta["seed"]
+        raise UserError(
+            f"{argument}: run {recording.id} was one of {count} in a batch, which cannot be taken up again; search "
+            f"with seed={seed} alone first."
+        )
 
 
 def _name(thing: Any) -> str:
@@ -382,6 +423,85 @@ def search(
     return execute(Job(method, task, seed, epochs, knobs_and_options, record=record, resume=resume), progress)
 
 
+def search_together(
+    method: str | Method,
+    task: str | Callable[..., Task] = "digits",
+    seeds: int | Iterable[int] = 5,
+    epochs: int | None = None,
+    record: str | Path | None = None,
+    *,
+    batched: bool | None = None,
+    device: str = "cpu",
+    progress: bool | None = None,
+    **knobs_and_options: Any,
+) -> list[Recording]:
+    """Several seeds, and several values of a knob, at once: `search_together("snas", seeds=5, lam=[0, 0.15])`.
+
+    Runs that are alike but for seed and knobs go side by side through one batched network where that is faster, else
+    one after another; `meta["sweep"]` tells which and why. Each step of a batched run equals that of the run alone,
+    from the same state, but for rounding, by which the two drift apart. A batched run cannot be resumed or branched.
+
+    Args:
+        method: a name, or a generator function of one's own.
+        task: a name, or a function `(seed=, epochs=) -> Task`.
+        seeds: the seeds, or how many: 0, 1, ….
+        epochs: None takes what the task was tuned for.
+        record: the file to append the runs to; None takes a new one in `./runs` for all of them.
+        batched: True batches all that can be, False none, None what is faster so.
+        device: where tensors live.
+        progress: whether to draw a progress bar; None draws it on a terminal only.
+        knobs_and_options: of the method and of the task, by name; a list, tuple, range or array is swept.
+
+    Returns:
+        A recording for every combination of values, all seeds of the first one first. A run whose numbers are no longer
+        finite has the status "failed"; the others go on.
+
+    Raises:
+        UserError: an argument is wrong; the message says what is allowed, and nothing was run.
+        FloatingPointError: every run has failed.
+    """
+    from tqdm import tqdm
+
+    each = range(int(number("seeds", seeds, low=1, integer=True))) if isinstance(seeds, int) else list(seeds)
+    swept = {n: list(v) for n, v in knobs_and_options.items() if isinstance(v, list | tuple | range | np.ndarray)}
+    for name, given in {"seeds": each, **swept}.items():
+        if not given:
+            raise UserError(f"{name}: {given!r} is empty; give one value or more.")
+    if record is None:
+        record = new_file(f"{_name(method)}-{_name(task)}-sweep-{secrets.token_hex(2)}")
+    runs: list[Run] = []
+    try:
+        for *values, seed in itertools.product(*swept.values(), each):
+            settings = knobs_and_options | dict(zip(swept, values, strict=True))
+            runs.append(Job(method, task, seed, epochs, settings, record=record, device=device).open())
+    except UserError:
+        for run in runs:
+            assert run.writer is not None
+            run.writer.withdraw()
+        raise
+
+    from nascore.together import advanced, units
+
+    steps = sum(run.task.steps for run in runs)
+    alone = None if progress is None else not progress
+    queue = units(runs, batched)
+    try:
+        with tqdm(total=steps, desc=f"{_name(method)} {_name(task)} × {len(runs)}", unit="step", disable=alone) as bar:
+            for unit in queue:
+                for _ in advanced([unit]):
+                    bar.update(sum(run.whole for run in runs) - bar.n)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"{sum(run.t for run in runs)} rows of {len(runs)} runs are kept in {record}.")
+        raise
+    finally:
+        for unit in queue:
+            unit.close()
+    found = [Recording.open(record, run.writer.run) for run in runs if run.writer is not None]
+    if all(recording.status == "failed" for recording in found):
+        raise FloatingPointError(f"every run has failed; the first: {found[0].error}")
+    return found
+
+
 def branch(
     recording: Recording,
     t: int,
@@ -423,6 +543,7 @@ def branch_jobs(
     record: str | Path | None = None,
 ) -> Iterator[Job]:
     """The jobs of `branch`, in order: a control where one is needed, and the branch. Do each before asking on."""
+    refuse_batched("branch", recording)
     t = int(number("t", t, low=0, high=len(recording), integer=True))
     Knobs(**recording.knobs).check(**knobs)
     meta = recording.meta

@@ -139,9 +139,9 @@ def score(
     return concrete_score(g) * (z * price).sum(-1, keepdim=True)
 
 
-def surrogate(alpha: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]) -> Float[Tensor, ""]:
-    """A number whose gradient with respect to α is ``gradient``, to add to a loss; its value means nothing."""
-    return (alpha * gradient.detach()).sum()
+def surrogate(alpha: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges"]:
+    """Numbers whose gradient with respect to α is ``gradient``, to add to a loss; their values mean nothing."""
+    return (alpha * gradient.detach()).sum(-1)
 
 
 def normalised(table: Float64[ndarray, "cell edge op"]) -> Float64[ndarray, "cell edge op"]:

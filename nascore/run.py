@@ -208,7 +208,7 @@ class Run(Iterator[Step]):
 
         # The first optimiser makes torch load its compiler, for seconds that are not the method's.
         torch.optim.SGD([torch.zeros(1)])
-        self.task = task
+        self.task, self.method = task, method
         self.knobs = Knobs(**getattr(method, "knobs", {})) if knobs is None else knobs
         self.script = {t: self.knobs.check(**values) for t, values in sorted((script or {}).items())}
         self.t = 0
@@ -218,6 +218,7 @@ class Run(Iterator[Step]):
         self.options = dict(options or {})
         self._cpu_seconds = 0.0
         self._aside = 0.0  # processor time within the method's that was not the method's
+        self._known = (0, 0)  # what may have been found out by the next step, see `_findings`
         self.whole = 0  # steps done, where two half steps count as one
         self._meta = {**provenance(), "task": task.name, **(meta or {}), **_describe(method, self)}
         if checkpoint is not None:
@@ -233,31 +234,52 @@ class Run(Iterator[Step]):
     def meta(self) -> dict[str, Any]:
         """What is known about the run, as plain JSON data."""
         prices = {name: table.tolist() for name, table in self.task.resource.prices.items()}
-        return {**self._meta, "prices": prices}
+        return {**self._meta, "prices": prices, "execution": self.task.execution.report()}
+
+    def _findings(self) -> tuple[int, int]:
+        """How many resources have a price, and how many options of the task turned out to be beyond the device."""
+        return len(self.task.resource.prices), len(self.task.execution.left_out)
 
     def __next__(self) -> Step:
-        if self.status in ("finished", "stopped", "failed"):
+        if self.ended:
             raise StopIteration
+        try:
+            changed = self.begin()
+            with torch_threads(self.threads):
+                return self.keep(self.advance(), changed)
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self.status in ("finished", "stopped", "failed")
+
+    def begin(self) -> dict[str, float]:
+        """The first part of `next`: put waiting knob values in force; returns those that changed."""
         if self.status == "starting":
             self.mark("running")
-        try:
-            changed = self.knobs.apply(self.script.get(self.t))
-            prices = len(self.task.resource.prices)
-            with _torch_threads(self.threads):
-                step = self._complete(self._advance())
-            if self.writer is not None:
-                self.writer.append(step, changed)
-                if len(self.task.resource.prices) > prices:  # latency was measured; it is kept to be used again
-                    self.writer.meta(self.meta)
-        except StopIteration:
-            self._end("finished")
-            raise
-        except Exception as error:
-            self._end("failed", tell(error))
-            raise
-        except BaseException:  # the user's Ctrl-C
-            self._end("stopped")
-            raise
+        self._known = self._findings()
+        return self.knobs.apply(self.script.get(self.t))
+
+    def advance(self) -> Step:
+        """The second part of `next`: one yield of the method, with the processor time it took."""
+        self._aside = 0.0
+        began = time.process_time()
+        with self.task.execution.arithmetic():  # not for measurements
+            step = next(self._generator)
+        self._cpu_seconds += time.process_time() - began - self._aside
+        return step
+
+    def keep(self, raw: Step, changed: Mapping[str, float], seconds: float = 0.0) -> Step:
+        """The last part of `next`: measure the step, read it and write it down; `seconds` are added to its time."""
+        self._cpu_seconds += seconds
+        step = self._complete(raw)
+        if self.writer is not None:
+            self.writer.append(step, changed)
+            if self._findings() != self._known:  # a latency that was measured is kept to be used again
+                self.writer.meta(self.meta)
         self.t += 1
         return step
 
@@ -269,8 +291,23 @@ class Run(Iterator[Step]):
 
     def close(self) -> None:
         """End the run here: the method's `finally` blocks run, and what was recorded stays."""
-        if self.status not in ("finished", "stopped", "failed"):
+        if not self.ended:
             self._end("stopped")
+
+    def end(self, reason: BaseException) -> None:
+        """End the run for a reason: the method's own end, an error, or the user's Ctrl-C."""
+        if isinstance(reason, StopIteration):
+            self._end("finished")
+        elif isinstance(reason, Exception):
+            self._end("failed", tell(reason))
+        else:
+            self._end("stopped")
+
+    def note(self, **meta: Any) -> None:
+        """Add to what is known about the run."""
+        self._meta |= meta
+        if self.writer is not None:
+            self.writer.meta(self.meta)
 
     def __enter__(self) -> Self:
         return self
@@ -289,14 +326,6 @@ class Run(Iterator[Step]):
                     self.writer.status(status, error)
                 finally:
                     self.writer.close()
-
-    def _advance(self) -> Step:
-        """One yield of the method, with the processor time it took."""
-        self._aside = 0.0
-        began = time.process_time()
-        step = next(self._generator)
-        self._cpu_seconds += time.process_time() - began - self._aside
-        return step
 
     def _complete(self, raw: Step) -> Step:
         """The step as it is shown and kept: read from the device, with what the run adds to its metrics."""
@@ -414,7 +443,8 @@ def _is_tensor(value: Any) -> bool:
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use as many threads, and as many as before afterwards."""
     import torch
 
     before = torch.get_num_threads()

@@ -8,7 +8,7 @@ same batches in the same order however much noise either of them draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,9 +22,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nascore import data, evaluate, gates
+from nascore.devices import Execution, move
 from nascore.errors import UserError, choose, number
 from nascore.fused import Trace
 from nascore.graph import CellGraph
+from nascore.jobs import TASK_OPTIONS
 from nascore.resource import Resource
 from nascore.run import Knob, Knobs, Metric, Step
 from nascore.space import SPACES, Space
@@ -56,8 +58,8 @@ METRICS = {
 class Batch(NamedTuple):
     """Images and their labels."""
 
-    images: Float[Tensor, "image channel height width"]
-    labels: Int64[Tensor, " image"]
+    images: Float[Tensor, "*run image channel height width"]
+    labels: Int64[Tensor, "*run image"]
 
 
 class Task:
@@ -74,6 +76,7 @@ class Task:
         seed: of every random stream; the splits do not depend on it.
         measure_every: iterations between two measurements by ``Run``.
         device: where tensors live; ``"meta"`` for shapes only.
+        execution: ``precision``, ``compile``, ``cuda_graphs`` and ``checkpoint`` of ``nascore.devices.Execution``.
     """
 
     metrics: Mapping[str, Metric] = METRICS
@@ -91,6 +94,7 @@ class Task:
         seed: int = 0,
         device: str = "cpu",
         spec: Mapping[str, Any] | None = None,
+        **execution: Any,
     ):
         self.name = images.name
         self._arguments: dict[str, Any] = {
@@ -103,6 +107,7 @@ class Task:
             "measure_every": measure_every,
             "seed": seed,
             "device": device,
+            **execution,
         }
         self.space = space
         self.seed = int(number("seed", seed, low=0, integer=True))
@@ -115,6 +120,7 @@ class Task:
             self.device = torch.empty(0, device=device).device
         except (RuntimeError, AssertionError):  # which of them depends on how torch was built
             raise UserError(f"device: {device!r} cannot be used on this machine; 'cpu' always can.") from None
+        self.execution = Execution(self.device, **execution)
         self._spec = dict(spec or {})
 
         x, y = torch.from_numpy(images.images).to(self.device), torch.from_numpy(images.labels).to(self.device)
@@ -128,13 +134,14 @@ class Task:
             torch.manual_seed(self._seed_of("init"))
             network = Supernet(space, *size, images.classes, x.shape[1])
         self.network = network.to(self.device)
+        self.network.checkpoint = self.execution.uses("checkpoint")
         self.resource = Resource.of(network, x.shape[-1], self.batch_size, self.device)
 
         self._streams: dict[str, Generator] = {}
         self._orders: dict[str, _Order] = {}
         self._owned: dict[str, Any] | None = None
         self._pending: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None
-        self.noise = self.stream("gates")
+        self.noise: gates.Noise = self.stream("gates")
         self.counters = {"updates": 0, "examples": 0}
         self.iteration = 0
         self.on_boundary: Callable[[int], None] | None = None
@@ -153,10 +160,10 @@ class Task:
 
     # What a method calls ----------------------------------------------------------------------------------------
 
-    def logits(self, scale: float = 1e-3) -> Float[Tensor, "cell edge op"]:
+    def logits(self, scale: float = 1e-3) -> Float[Tensor, "*run cell edge op"]:
         """Architecture logits α ~ N(0, ``scale``²) that require a gradient (DARTS code: 10⁻³)."""
         alpha = torch.randn(self.space.shape, generator=self.stream("logits")) * scale
-        return alpha.to(self.device).requires_grad_()
+        return move(alpha, self.device).requires_grad_()
 
     def optimisers(
         self, weights: nn.Module | None = None, architecture: Tensor | None = None, knobs: Knobs | None = None
@@ -193,17 +200,21 @@ class Task:
     def step(
         self,
         t: int,
-        probs: Float[Tensor, "cell edge op"] | None = None,
-        gates: Float[Tensor, "cell edge op"] | None = None,
-        credit: Float[Tensor, "cell edge op"] | None = None,
+        probs: Float[Tensor, "*run cell edge op"] | None = None,
+        gates: Float[Tensor, "*run cell edge op"] | None = None,
+        credit: Float[Tensor, "*run cell edge op"] | None = None,
         phase: str = "update",
-        graphs: Mapping[str, CellGraph] | None = None,
+        graphs: Any = None,  # cells by name; of a batch one such mapping a run
         **metrics: float | Tensor,
     ) -> Step:
         """What a method yields: copies, so that nothing it holds changes afterwards."""
         kept = {name: value.detach() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         probs, gates, credit = (None if it is None else it.detach().clone() for it in (probs, gates, credit))
         return Step(t, phase, kept, probs, gates, credit, graphs)
+
+    def decode(self, z: Float[Tensor, "*run cell edge op"]) -> Any:
+        """The cells of one-hot gates, for ``step(graphs=…)``; reads the device."""
+        return self.space.decode(np.eye(len(self.space.ops))[gates.active(z)])
 
     def batch(self, split: str) -> Batch:
         """The next batch of ``split``: ``train`` (weights), ``search`` (architecture), both together as
@@ -225,19 +236,19 @@ class Task:
         return self._take(self._rows[choose("split", split, SPLITS)])
 
     def _take(self, rows: Int64[Tensor, " row"]) -> Batch:
-        rows = rows.to(self.device)
+        rows = move(rows, self.device)
         return Batch(self._data.images[rows], self._data.labels[rows])
 
     def loss(
         self,
         batch: Batch,
-        gates: Float[Tensor, "cell edge op"] | None,
+        gates: Float[Tensor, "*run cell edge op"] | None,
         network: nn.Module | None = None,
         weights: Mapping[str, Tensor] | None = None,
         update_statistics: bool = True,
         active: Active | None = None,
         trace: Trace | None = None,
-    ) -> Float[Tensor, ""]:
+    ) -> Float[Tensor, "*run"]:
         """Mean cross-entropy (nats) of ``batch`` under ``gates``, batch norm using the batch's own statistics.
 
         Args:
@@ -252,12 +263,23 @@ class Task:
         net: nn.Module = self.network if network is None else network
         if not net.training:
             net.train()
-        self.counters["examples"] += len(batch.labels)
+        self.count(batch.labels.shape[-1])
         inputs = (batch.images,) if gates is None else (batch.images, gates)
         given = {name: value for name, value in (("active", active), ("trace", trace)) if value is not None}
+        run: Callable[..., Tensor] = net
+        if weights is not None:
+            other = dict(weights)
+            run = lambda *args, **kwargs: functional_call(net, other, args, kwargs)
+        elif network is None and not given:  # the same at every step: it may run compiled
+            run = self.execution.compiled(net)
         with nullcontext() if update_statistics else frozen_statistics(net):
-            logits = net(*inputs, **given) if weights is None else functional_call(net, dict(weights), inputs, given)
-        return F.cross_entropy(logits, batch.labels)
+            logits = self.execution.run(run, *inputs, **given)
+        each = F.cross_entropy(logits.flatten(0, -2), batch.labels.flatten(), reduction="none")
+        return each.view_as(batch.labels).mean(-1)
+
+    def count(self, examples: int) -> None:
+        """Take note of images that went through the network."""
+        self.counters["examples"] += examples
 
     def evaluate(self, graphs: Mapping[str, CellGraph]) -> dict[str, float]:
         """Train the child ``graphs`` from scratch for ``epochs``; accuracy and loss on valid, and its cost."""
@@ -284,16 +306,20 @@ class Task:
         other = evaluate.inherited(self, self.space.decode(drawn))
         return found | {"random_child_accuracy": other["child_accuracy_recalibrated"]}
 
-    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that decides how the run goes on: tensors by name, and the rest as plain JSON data."""
+    def snapshot(self, chance: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that decides how the run goes on: tensors by name, and the rest as plain JSON data.
+
+        Without ``chance`` the random streams and the orders of the images are left out: a task that restores it goes
+        on with its own.
+        """
         tensors: dict[str, Tensor] = {}
         tree = {
             "iteration": self.iteration,
             "counters": self.counters,
             "latency": self.resource.latency,
             "network": dict(self.network.state_dict()),
-            "streams": {use: stream.get_state() for use, stream in self._streams.items()},
-            "orders": {split: order.state_dict() for split, order in self._orders.items()},
+            "streams": {use: stream.get_state() for use, stream in self._streams.items() if chance},
+            "orders": {split: order.state_dict() for split, order in self._orders.items() if chance},
             "owned": {
                 name: thing if isinstance(thing, Tensor) else thing.state_dict()
                 for name, thing in (self._owned or {}).items()
@@ -330,9 +356,16 @@ class Task:
         """Restore when the method reaches its clock, since what it owns does not exist before."""
         self._pending = tensors, state
 
-    def twin(self, epochs: int | None = None) -> Task:
-        """This task anew, as it was before anything was drawn or trained; with other ``epochs`` if given."""
-        return Task(**(self._arguments if epochs is None else self._arguments | {"epochs": epochs}))
+    def twin(self, epochs: int | None = None, seed: int | None = None) -> Task:
+        """This task anew, as it was before anything was drawn or trained; with other epochs or seed if given."""
+        changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+        spec = self._spec | changes if self._spec else None
+        return Task(**self._arguments | changes, spec=spec)
+
+    def alike(self) -> tuple[Any, ...]:
+        """What tasks have in common that can be run as one batch (``nascore.together``): all but the seed."""
+        own = [(name, value) for name, value in self._arguments.items() if name not in ("images", "seed")]
+        return self.name, tuple(self._data.images.shape), *own
 
     def spec(self) -> dict[str, Any]:
         """Arguments with which ``make_task`` builds this task again; empty for a task of one's own."""
@@ -355,32 +388,33 @@ class Optimisers:
         self._sgd = torch.optim.SGD(self._parameters, lr=0.1, momentum=0.9, foreach=True) if self._parameters else None
         self._adam = torch.optim.Adam(self._alpha, lr=0.02, betas=(0.5, 0.999)) if self._alpha else None
 
-    def backward(self, loss: Float[Tensor, ""]) -> None:
-        """Gradients of ``loss`` for weights and architecture in one pass; ``apply`` uses them."""
-        self._clear()
-        torch.autograd.backward(loss)
+    def backward(self, loss: Float[Tensor, "*run"], inputs: Sequence[Tensor] | None = None) -> None:
+        """Gradients of ``loss`` (in a batch: of the runs' sum) for weights and architecture in one pass, or for some
+        ``inputs``; ``apply`` uses them.
+        """
+        for tensor in self._parameters + self._alpha:
+            tensor.grad = None
+        torch.autograd.backward(loss.sum(), inputs=inputs)
 
     def apply(self) -> None:
         """Move weights and architecture along the gradients of the last ``backward``."""
-        self._move_weights()
-        self._move_architecture()
+        self.move_weights()
+        self.move_architecture()
 
-    def step(self, loss: Float[Tensor, ""]) -> None:
+    def step(self, loss: Float[Tensor, "*run"]) -> None:
         """Both at once: single-level search."""
         self.backward(loss)
         self.apply()
 
-    def step_weights(self, loss: Float[Tensor, ""]) -> None:
+    def step_weights(self, loss: Float[Tensor, "*run"]) -> None:
         """Move the weights alone."""
-        self._clear()
-        torch.autograd.backward(loss, inputs=self._parameters)
-        self._move_weights()
+        self.backward(loss, self._parameters)
+        self.move_weights()
 
-    def step_architecture(self, loss: Float[Tensor, ""]) -> None:
+    def step_architecture(self, loss: Float[Tensor, "*run"]) -> None:
         """Move the architecture alone; no gradient of the weights is computed."""
-        self._clear()
-        torch.autograd.backward(loss, inputs=self._alpha)
-        self._move_architecture()
+        self.backward(loss, self._alpha)
+        self.move_architecture()
 
     def state_dict(self) -> dict[str, Any]:
         """The state of both optimisers."""
@@ -395,11 +429,8 @@ class Optimisers:
         both = (("weights", self._sgd), ("architecture", self._adam))
         return [(name, optimiser) for name, optimiser in both if optimiser is not None]
 
-    def _clear(self) -> None:
-        for tensor in self._parameters + self._alpha:
-            tensor.grad = None
-
-    def _move_weights(self) -> None:
+    def move_weights(self) -> None:
+        """Move the weights along their gradients."""
         if self._sgd is None:
             return
         nn.utils.clip_grad_norm_(self._parameters, 5.0)
@@ -408,7 +439,8 @@ class Optimisers:
         self._sgd.step()
         self._task.counters["updates"] += 1
 
-    def _move_architecture(self) -> None:
+    def move_architecture(self) -> None:
+        """Move the architecture along its gradient."""
         if self._adam is None:
             return
         self._adam.param_groups[0]["lr"] = self._knobs.architecture_lr
@@ -483,14 +515,15 @@ def make_task(name: str, seed: int = 0, epochs: int | None = None, device: str =
         epochs: passes over train ∪ search; by default what the task was tuned for (digits 32).
         device: where tensors live.
         options: ``space`` (a name in ``nascore.space.SPACES``, a ``Space`` or its JSON), ``channels``, ``cells``,
-            ``batch_size``, ``measure_every``.
+            ``batch_size``, ``measure_every``, and ``precision``, ``compile``, ``cuda_graphs``, ``checkpoint`` of
+            ``nascore.devices.Execution``.
 
     Raises:
         UserError: a name, an option or a value is not allowed.
     """
     choose("task", name, TASKS)
     for option in options:
-        choose("task option", option, ("space", "channels", "cells", "batch_size", "measure_every"))
+        choose("task option", option, TASK_OPTIONS)
     settings = {**TASKS[name], **options}
     if epochs is not None:
         settings["epochs"] = epochs

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from nascore import gates, resource
+from nascore.devices import move
 from nascore.run import Knob, Knobs, Step, declare
 from nascore.task import WEIGHT_LR, Task
 
@@ -30,7 +30,7 @@ def random(task: Task, knobs: Knobs) -> Iterator[Step]:
 
     for t in task.clock(best=best, optimiser=optimiser):
         drawn = gates.uniform_one_hot(allowed, task.noise)  # on the CPU, where it can be read without waiting
-        z = drawn.to(task.device)
+        z = move(drawn, task.device)
         loss = task.loss(task.batch("train+search"), z, active=drawn)  # nothing else is computed
         optimiser.step_weights(loss)
 
@@ -41,6 +41,6 @@ def random(task: Task, knobs: Knobs) -> Iterator[Step]:
                     + knobs.lam * task.resource.expected(child, knobs)
                     for child in (z, best)
                 ]
-            best.copy_(torch.where(score[0] < score[1], z, best))
-        operations = np.eye(len(task.space.ops))[gates.active(best)]
-        yield task.step(t, uniform, z, graphs=task.space.decode(operations), loss=loss)
+            better = score[0] < score[1]
+            best.copy_(torch.where(better[..., None, None, None], z, best))  # a batch has a best child a run
+        yield task.step(t, uniform.expand_as(z), z, graphs=task.decode(best), loss=loss)

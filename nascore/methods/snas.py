@@ -51,7 +51,7 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
     choose("estimator", estimator, get_args(Estimator))
     alpha = task.logits()
     optimiser = task.optimisers(weights=task.network, architecture=alpha, knobs=knobs)
-    multiplier = torch.zeros((), device=task.device)  # μ of the budget constraint
+    multiplier = alpha.detach().new_zeros(alpha.shape[:-3])  # μ of the budget constraint; a batch has one a run
 
     for t in task.clock(alpha=alpha, optimiser=optimiser, multiplier=multiplier):
         tau = gates.anneal(knobs.tau_start, knobs.tau_end, t / task.steps) if knobs.schedule else knobs.tau
@@ -68,6 +68,7 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
             case "score":
                 price = task.resource.price(knobs)
                 cost = resource.surrogate(alpha, resource.score(noise, z, price))  # (1 − K softmax(−G)) c·Z
+                cost = cost.sum((-2, -1))
             case "expectation":
                 cost = task.resource.expected(p, knobs)  # eq. (8)
 
@@ -82,8 +83,5 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
 @torch.no_grad()
 def ascend(multiplier: Tensor, cost: Tensor, budget: float) -> Tensor:
     """One step of dual ascent on min L subject to cost ≤ budget: μ ← max(0, μ + rate · (cost − budget))."""
-    if budget < 1:
-        multiplier.add_(DUAL_RATE * (cost - budget)).clamp_(min=0)
-    else:  # off
-        multiplier.zero_()
-    return multiplier
+    risen = (multiplier + DUAL_RATE * (cost - budget)).clamp(min=0)
+    return multiplier.copy_(risen * (budget < 1))  # a budget of 1 is off
