@@ -325,7 +325,10 @@ class Supernet(Network):
             given = [(Row(*row), trace) for row in zip(*tables, live, strict=True)]
             if self.runs > 1:
                 x = x.transpose(0, 1).flatten(1, 2)
-            x = x.contiguous(memory_format=torch.channels_last)
+            # Images of one channel lie the same either way: only their strides tell the stem which way is meant.
+            _, channels, height, width = x.shape
+            strides = (channels * height * width, 1, channels * width, channels)
+            x = x.contiguous(memory_format=torch.channels_last).as_strided(x.shape, strides)
         else:
             if trace is not None:
                 raise UserError("trace: the reference engine keeps none; use engine='fused'.")

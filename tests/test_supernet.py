@@ -64,6 +64,18 @@ def test_each_node_is_the_gated_sum_of_all_operations_on_all_edges():
     torch.testing.assert_close(net(x, z), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_fused_engine_works_channels_last(channels):
+    net = Supernet(TOY, 4, 2, 5, channels)
+    seen = []
+    for cell in net.cells:
+        cell.register_forward_pre_hook(lambda _, given: seen.extend(given[0]))
+    net(torch.randn(2, channels, 8, 8), torch.rand(TOY.shape))
+    assert len(seen) == 4
+    for x in seen:
+        assert x.stride()[1] == 1
+
+
 def test_none_contributes_exactly_nothing():
     net, x, z = supernet(), images(), simplex(TOY).requires_grad_()
     louder = z.detach().clone()
