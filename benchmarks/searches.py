@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 from nascore.space import DARTS, NASP_12, TOY, Space
@@ -73,15 +75,15 @@ class Search:
             ((torch.rand(space.shape) + torch.nn.functional.one_hot(places, len(space.ops))) / 2).to(dtype)
             for places in drawn
         ]
+        self.laid = copy.deepcopy(self.net).to(memory_format=torch.channels_last) if engine == "reference" else self.net
         self.weights = list(self.net.parameters())
         self.sgd = self.optimiser(self.weights)
         betas = {"lr": 3e-4, "betas": (0.5, 0.999), "weight_decay": 1e-3}
         self.adam = torch.optim.Adam([self.alpha, *self.tables], **betas)
-        self.children = []
-        if engine == "fused":
-            for table in self.tables:
-                child = Child.inherit(self.net, space.decode(table))
-                self.children.append((child, self.optimiser(list(child.parameters()))))
+        self.children: dict[Any, list[Any]] = {torch.contiguous_format: [], torch.channels_last: []}
+        for layout, table in product(self.children, self.tables if engine == "fused" else ()):
+            child = Child.inherit(self.net, space.decode(table)).to(memory_format=layout)
+            self.children[layout].append((child, self.optimiser(list(child.parameters()))))
         self.turn = 0  # which architecture NASP is at
 
     def optimiser(self, weights: list[Any]) -> Any:
@@ -116,6 +118,18 @@ class Search:
         self.sgd.step()
 
     # Every step answers the processor time it took, by what it was spent on.
+
+    def channels_last(self) -> Laps:
+        """Forward and backward of the reference with its images as the fused engine lays them."""
+        import torch
+
+        net, (images, labels) = self.laid, self.train
+        start = time.process_time()
+        net.zero_grad()
+        self.alpha.grad = None
+        scores = net(images.contiguous(memory_format=torch.channels_last), self.alpha.softmax(-1))
+        torch.nn.functional.cross_entropy(scores, labels).backward()
+        return {"forward+backward, channels last": time.process_time() - start}
 
     def snas(self) -> Laps:
         import torch
@@ -223,11 +237,22 @@ class Search:
     def child(self) -> Laps:
         import torch
 
-        child, sgd = self.children[self.turn]
+        return {"weight step child": self.train_child(torch.contiguous_format)}
+
+    def child_last(self) -> Laps:
+        import torch
+
+        return {"weight step child, channels last": self.train_child(torch.channels_last)}
+
+    def train_child(self, layout: Any) -> float:
+        """Seconds of a training step of the child at this turn, its images and weights lying as ``layout`` says."""
+        import torch
+
+        child, sgd = self.children[layout][self.turn]
         images, labels = self.train
         start = time.process_time()
         sgd.zero_grad()
-        torch.nn.functional.cross_entropy(child(images), labels).backward()
+        torch.nn.functional.cross_entropy(child(images.contiguous(memory_format=layout)), labels).backward()
         torch.nn.utils.clip_grad_norm_(child.parameters(), self.CLIP)
         sgd.step()
-        return {"weight step child": time.process_time() - start}
+        return time.process_time() - start
