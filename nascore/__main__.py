@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sqlite3
 import sys
-from collections.abc import Collection, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nascore.errors import UserError, choose, number
+from nascore.errors import LeftOut, UserError, choose, number
 
 if TYPE_CHECKING:
     from nascore.record import RunInfo
@@ -20,6 +23,7 @@ COMMANDS = {
     "methods": "list the methods with their knobs and options",
     "tasks": "list the built-in tasks",
 }
+SWITCHES = ("compile", "cuda_graphs", "checkpoint")  # options that may be named without a value: on
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,6 +34,20 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (the search failed), 2 (a bad argument), 130 (Ctrl-C)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show, warnings.showwarning)
+        return _main(given)
+
+
+def _show(usual: Callable[..., None], message: Warning | str, *where: Any, **more: Any) -> None:
+    """The kit's own warnings as the sentence they are."""
+    if isinstance(message, LeftOut):
+        print(message, file=sys.stderr)
+    else:
+        usual(message, *where, **more)
+
+
+def _main(given: list[str]) -> int:
     try:
         if not given or given[0] in ("-h", "--help"):
             width = max(map(len, COMMANDS))
@@ -64,6 +82,8 @@ def _search(given: list[str]) -> int:
     flags: dict[str, dict[str, Any]] = {
         "--task": {"default": "digits", "help": f"one of {', '.join(tasks())}; default digits"},
         "--seed": {"default": 0, "type": _value, "help": "of every random stream; default 0"},
+        "--seeds": {"type": _value, "help": "so many runs, with seeds 0, 1, … A knob may be swept too: --lam 0,0.15,1"},
+        "--batched": {"choices": ("yes", "no"), "help": "of several runs: whether as one network; default: if faster"},
         "--epochs": {"type": _value, "help": "passes over the images; default: what the task was tuned for"},
         "--record": {"help": "the file to append the run to; default: a new one in ./runs"},
         "--html": {"help": "also write the recording as a page of its own, over an earlier one"},
@@ -81,17 +101,19 @@ def _search(given: list[str]) -> int:
         raise UserError(f"method: none was given; name one of {', '.join(METHODS)}, as in: {name} snas")
     if known.html is not None and not Path(known.html).parent.is_dir():
         raise UserError(f"html: there is no folder {str(Path(known.html).parent)!r}; make it first or name another.")
-    job = Job(
-        known.method,
-        known.task,
-        known.seed,
-        known.epochs,
-        settings,
-        record=known.record,
-        resume=known.resume,
-        device=known.device,
-    )
     try:
+        if known.seeds is not None or any(isinstance(value, list) for value in settings.values()):
+            return _sweep(known, settings)
+        job = Job(
+            known.method,
+            known.task,
+            known.seed,
+            known.epochs,
+            settings,
+            record=known.record,
+            resume=known.resume,
+            device=known.device,
+        )
         recording = execute(job, progress=True)
     except KeyboardInterrupt as interrupt:
         print(*getattr(interrupt, "__notes__", ["Stopped before the first step."]), file=sys.stderr)
@@ -105,6 +127,32 @@ def _search(given: list[str]) -> int:
     return 0
 
 
+def _sweep(known: argparse.Namespace, settings: dict[str, Any]) -> int:
+    from nascore.jobs import search_together
+
+    for name in ("resume", "html"):
+        if getattr(known, name):
+            raise UserError(f"{name}: {getattr(known, name)!r} is for a single run; leave it out, or name one seed.")
+    found = search_together(
+        known.method,
+        known.task,
+        [known.seed] if known.seeds is None else known.seeds,
+        known.epochs,
+        known.record,
+        batched=None if known.batched is None else known.batched == "yes",
+        device=known.device,
+        progress=True,
+        **settings,
+    )
+    for recording in found:
+        values = "".join(f", {name} {recording.values()[name]:g}" for name in settings if name in recording.knobs)
+        told = f"seed {recording.meta['seed']}{values}: {recording.status}, {len(recording)} rows"
+        print(f"run {recording.id} in {recording.path}, {told}")
+    chosen = found[0].meta["sweep"]
+    print(f"{'side by side' if chosen['batched'] else 'one after another'}: {chosen['why']}")
+    return int(any(recording.status == "failed" for recording in found))
+
+
 def _settings(given: list[str], flags: Collection[str]) -> tuple[list[str], dict[str, Any]]:
     """Take `--name value` out of the arguments wherever the parser does not know the name: a knob or an option.
 
@@ -112,21 +160,26 @@ def _settings(given: list[str], flags: Collection[str]) -> tuple[list[str], dict
     """
     rest: list[str] = []
     settings: dict[str, Any] = {}
-    words = iter(given)
-    for word in words:
+    words = deque(given)
+    while words:
+        word = words.popleft()
         flag, equals, value = word.partition("=")
         if not word.startswith("--") or flag in flags:
             rest.append(word)
             continue
         name = flag[2:].replace("-", "_")
-        text = value if equals else next(words, "--")
-        if text.startswith("--"):
+        if equals or (words and not words[0].startswith("--")):
+            settings[name] = _value(value if equals else words.popleft())
+        elif name in SWITCHES:
+            settings[name] = True
+        else:
             raise UserError(f"{name}: a value is missing after {flag}.")
-        settings[name] = _value(text)
     return rest, settings
 
 
 def _value(text: str) -> Any:
+    if "," in text and all(isinstance(_value(part), int | float) for part in text.split(",")):
+        return [_value(part) for part in text.split(",")]
     for kind in (int, float):
         try:
             return kind(text)
@@ -148,8 +201,8 @@ def _help(parser: argparse.ArgumentParser, method: str | None) -> int:
         group = parser.add_argument_group("options of the method and of the task")
         for name, default in function.options.items():  # type: ignore[attr-defined]
             group.add_argument(f"--{name}", metavar="VALUE", help=f"default {default}")
-        for name in TASK_OPTIONS:
-            group.add_argument(f"--{name}", metavar="VALUE", help="of the task")
+        for name, meaning in TASK_OPTIONS.items():
+            group.add_argument(f"--{name}", metavar="VALUE", help=f"of the task: {meaning}")
     parser.print_help()
     return 0
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,13 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch._functorch import config as functorch
-from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint as keep_inputs
 
 from nascore.errors import LeftOut, choose
 
 PRECISIONS = ("float32", "bf16", "tf32")
-SWITCH = {"0": False, "1": True, "False": False, "True": True, "false": False, "true": True}
+SWITCH = {"0": False, "1": True, "false": False, "true": True}
 
 
 class Execution:
@@ -108,22 +107,12 @@ class Execution:
 
     # What a task uses -------------------------------------------------------------------------------------------
 
-    def run(
-        self, network: nn.Module, *inputs: Tensor, weights: Mapping[str, Tensor] | None = None, **given: Any
-    ) -> Float[Tensor, "*run batch class"]:
-        """``network(*inputs, **given)``, with ``weights`` in the place of its own; class scores in its own format."""
-        with self.autocast():
-            if weights is None:
-                scores: Tensor = network(*inputs, **given)
-            else:
-                scores = functional_call(network, dict(weights), inputs, given)
-        return scores.float() if scores.dtype == torch.bfloat16 else scores
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Products in bfloat16, if that is the precision in force; the backward pass follows by itself."""
+    def run(self, network: Callable[..., Tensor], *inputs: Tensor, **given: Any) -> Float[Tensor, "*run batch class"]:
+        """``network(*inputs, **given)`` in the precision in force; the backward pass follows by itself."""
         if self.uses("precision") != "bf16":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+            return network(*inputs, **given)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return network(*inputs, **given).float()
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -174,13 +163,13 @@ class Execution:
 
 def switch(name: str, value: Any, *further: str) -> bool | str:
     """``value`` as True or False, or as one of ``further``; text, as a command line gives it, is understood."""
-    text = choose(name, str(value), (*SWITCH, *further))
+    text = choose(name, str(value).lower(), (*SWITCH, *further))
     return SWITCH.get(text, text)
 
 
 def move(x: Tensor, device: torch.device) -> Tensor:
     """``x``, drawn on the CPU, on ``device``. A CUDA device fetches it from pinned memory while the CPU goes on."""
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.compiler.is_compiling():
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
 

@@ -91,9 +91,10 @@ def retrain(
         child = Child(fresh.space, graphs, *size, in_channels=net.in_channels).to(fresh.device)
     optimiser = fresh.optimisers(weights=child)
     loss = torch.zeros(())
-    for _ in fresh.clock(optimiser=optimiser):
-        loss = fresh.loss(fresh.batch("train+search"), None, network=child)
-        optimiser.step_weights(loss)
+    with fresh.execution.arithmetic():
+        for _ in fresh.clock(optimiser=optimiser):
+            loss = fresh.loss(fresh.batch("train+search"), None, network=child)
+            optimiser.step_weights(loss)
     return {
         "loss": float(loss.detach()),
         "accuracy": accuracy(child, fresh.images(split)),

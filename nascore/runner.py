@@ -202,7 +202,8 @@ class _Process:
         self.asked = False  # whether the end was asked for
         self.writing = threading.Lock()
         path = os.pathsep.join(filter(None, sys.path))  # what can be imported here can be imported there
-        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # beside a browser, two are slower than one
+        # Beside a browser two threads are slower than one, and one that waits must not spin.
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nascore.worker"],
             stdin=subprocess.PIPE,
