@@ -31,6 +31,8 @@ TASK_OPTIONS = {
     "space": "the search space, by name",
     "channels": "width of the first cell",
     "cells": "number of cells",
+    "partial": "one channel in so many goes through the operations; default 1, all",
+    "engine": "fused, or reference: every operation by itself",
     "batch_size": "images a batch",
     "measure_every": "iterations between two measurements",
     "precision": "float32, bf16 (autocast) or tf32 (NVIDIA GPUs); measurements are in float32",
@@ -462,7 +464,8 @@ def search_together(
     """
     from tqdm import tqdm
 
-    each = range(int(number("seeds", seeds, low=1, integer=True))) if isinstance(seeds, int) else list(seeds)
+    many = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+    each = list(seeds) if many else range(int(number("seeds", seeds, low=1, integer=True)))  # type: ignore[arg-type]
     swept = {n: list(v) for n, v in knobs_and_options.items() if isinstance(v, list | tuple | range | np.ndarray)}
     for name, given in {"seeds": each, **swept}.items():
         if not given:

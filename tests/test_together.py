@@ -2,6 +2,9 @@
 
 import copy
 import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,12 +12,13 @@ import torch
 
 import nascore
 from nascore import gates, methods
+from nascore.__main__ import main
 from nascore.errors import UserError
 from nascore.jobs import Job, branch, execute, search, search_together
 from nascore.record import COLUMNS, Recording, runs
 from nascore.run import Knob, Knobs, Run, declare
 from nascore.task import make_task
-from nascore.together import KnobsTogether, RunsTogether, Together, fork, futures, grouped, units
+from nascore.together import KnobsTogether, RunsTogether, Together, fork, futures, grouped, pays, units
 
 SMALL = {"measure_every": 4, "batch_size": 100, "channels": 4}  # 10 steps an epoch
 BRIEF = {**SMALL, "batch_size": 250}  # 4 steps an epoch
@@ -432,3 +436,54 @@ def test_wrong_questions_are_refused_before_anything_runs(searched, tmp_path):
             fork(searched, **{"t": 5, "knobs": {"lam": 1}, "record": tmp_path / "f.sqlite", **given})
     assert not (tmp_path / "f.sqlite").exists()
     assert nascore.futures is futures
+
+
+# --------------------------------------------------------------------------------------- command line
+
+
+def test_a_sweep_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    brief = [word for name, value in BRIEF.items() for word in (f"--{name}", str(value))]
+    assert main(["search", "snas", "--seed", "3", "--lam", "0,0.5", "--epochs", "1", *brief]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(", ", 1)[1] for line in told[:2]] == [
+        f"seed 3, lam {lam}: finished, 4 rows" for lam in ("0", "0.5")
+    ]
+    assert told[2].startswith("side by side: 8×8 images")
+    (path,) = Path("runs").iterdir()
+    assert [(info.seed, info.knobs["lam"]) for info in runs(path)] == [(3, 0), (3, 0.5)]
+
+    assert (
+        main(["search", "snas", "--seeds", "2", "--batched", "no", "--epochs", "1", "--record", "b.sqlite", *brief])
+        == 0
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == "one after another: as asked"
+    for words, message in (
+        (["--seeds", "x"], "seeds: 'x' is not a whole number of at least 1."),
+        (["--seeds", "2", "--resume"], "resume: True is for a single run"),
+        (["--lam", "0,1", "--html", "a.html"], "html: 'a.html' is for a single run"),
+        (["--lam", "0,11", "--epochs", "1"], "lam: 11 is not a number from 0 to 10."),
+    ):
+        assert main(["search", "snas", *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "together.json"
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="benchmarks/together.py has not stored its results")
+def test_batching_is_chosen_where_it_was_measured_to_pay():
+    rows = json.loads(RESULTS.read_text("utf-8"))
+    steps = [row for row in rows if row["what"] == "step"]
+    assert len(steps) == 36
+    for row in steps:
+        task = SimpleNamespace(
+            network=SimpleNamespace(channels=row["channels"]),
+            images=lambda _, side=row["image"]: SimpleNamespace(images=torch.empty(1, 3, side, side)),
+        )
+        if pays(task)[0]:
+            assert row["low"] < 1, row
+        else:
+            assert row["high"] > 0.95, row
+    (sweep,) = (row for row in rows if row["what"] == "sweep")
+    assert sweep["ratio"] <= 0.8
