@@ -431,6 +431,7 @@ def _describe(method: Method, run: Run) -> dict[str, Any]:
         "batch_size": task.batch_size,
         "measure_every": task.measure_every,
         "space": task.space.to_json(),
+        "engine": getattr(getattr(task, "network", None), "engine", None),
         "metrics": {name: asdict(metric) for name, metric in task.metrics.items()},
         "probs": "simplex",
         "rule": "argmax",

@@ -30,7 +30,7 @@ from nascore.jobs import TASK_OPTIONS
 from nascore.resource import Resource
 from nascore.run import Knob, Knobs, Metric, Step
 from nascore.space import SPACES, Space
-from nascore.supernet import Active, Supernet, frozen_statistics
+from nascore.supernet import Active, Engine, Supernet, frozen_statistics
 
 # What Optimisers reads; a method declares those it uses.
 WEIGHT_LR = Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning")
@@ -71,7 +71,7 @@ class Task:
     Args:
         images: labelled images with their four splits.
         space: the search space.
-        channels, cells: width of the first cell and number of cells of the network.
+        channels, cells, partial, engine: of the ``Supernet``.
         epochs: passes over train ∪ search; ``steps`` = epochs × ⌊images / batch size⌋.
         seed: of every random stream; the splits do not depend on it.
         measure_every: iterations between two measurements by ``Run``.
@@ -88,6 +88,8 @@ class Task:
         *,
         channels: int = 8,
         cells: int = 2,
+        partial: int = 1,
+        engine: Engine = "fused",
         epochs: int = 32,
         batch_size: int = 64,
         measure_every: int = 15,
@@ -102,6 +104,8 @@ class Task:
             "space": space,
             "channels": channels,
             "cells": cells,
+            "partial": partial,
+            "engine": engine,
             "epochs": epochs,
             "batch_size": batch_size,
             "measure_every": measure_every,
@@ -132,7 +136,7 @@ class Task:
         size = int(number("channels", channels, low=1, integer=True)), int(number("cells", cells, low=1, integer=True))
         with torch.random.fork_rng(devices=[]):  # initialisers know no generator but the global one
             torch.manual_seed(self._seed_of("init"))
-            network = Supernet(space, *size, images.classes, x.shape[1])
+            network = Supernet(space, *size, images.classes, x.shape[1], partial, engine)
         self.network = network.to(self.device)
         self.network.checkpoint = self.execution.uses("checkpoint")
         self.resource = Resource.of(network, x.shape[-1], self.batch_size, self.device)
@@ -515,7 +519,7 @@ def make_task(name: str, seed: int = 0, epochs: int | None = None, device: str =
         epochs: passes over train ∪ search; by default what the task was tuned for (digits 32).
         device: where tensors live.
         options: ``space`` (a name in ``nascore.space.SPACES``, a ``Space`` or its JSON), ``channels``, ``cells``,
-            ``batch_size``, ``measure_every``, and ``precision``, ``compile``, ``cuda_graphs``, ``checkpoint`` of
+            ``partial``, ``engine``, ``batch_size``, ``measure_every``, and ``precision``, ``compile``, ``cuda_graphs``, ``checkpoint`` of
             ``nascore.devices.Execution``.
 
     Raises:
