@@ -32,12 +32,13 @@ def main(device: str, asked: dict[str, object]) -> None:
         with task.execution.arithmetic():
             for _ in range(3):
                 last = loss()
-                gradients = torch.autograd.grad(last, leaves, allow_unused=True)
+                # Copies: replayed graphs write where they wrote before.
+                gradients = [x.clone() for x in torch.autograd.grad(last, leaves, allow_unused=True) if x is not None]
             loss(update_statistics=False)
             loss(active=[[1] * 5] * 2)  # as they are, like the next
             loss(weights=dict(task.network.named_parameters()))
         tensors = [last, *gradients, *task.network.buffers()]
-        found.append(torch.cat([x.detach().double().flatten() for x in tensors if x is not None]))
+        found.append(torch.cat([x.detach().double().flatten() for x in tensors]))
     apart = [float((b - a).norm() / a.norm()) for a, b in pairwise(found)]
     print(json.dumps({"apart": apart[0], "left_out": task.execution.left_out, "modes": modes}))
 

@@ -32,6 +32,7 @@ from nascore.record import Recording
 from nascore.run import HALF_PHASES, Knobs
 from nascore.supernet import frozen_statistics
 from nascore.task import make_task
+from nascore.together import Together
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 METHODS = [("snas", {}), ("darts", {}), ("darts", {"level": "single"}), ("random", {})]
@@ -292,6 +293,22 @@ def test_bfloat16_steps_end_to_end(tmp_path):
         )
         assert recording.status == "finished"
         assert recording.meta["execution"]["left_out"] == {}
+
+
+def test_a_batch_of_runs_takes_the_options():
+    """Losses and gradients of each run are those of the run alone under the same options."""
+    for asked in ({"checkpoint": True}, {"precision": "bf16"}):
+        alone, tasks = ([make_task("digits", seed=seed, **asked) for seed in (0, 1)] for _ in range(2))
+        batch = Together(tasks)
+        z = torch.rand(2, *batch.space.shape, generator=seeded(0)).softmax(-1).requires_grad_()
+        losses = batch.loss(batch.batch("train"), z)
+        (gradients,) = torch.autograd.grad(losses.sum(), z)
+        for task, own, loss, gradient in zip(alone, z, losses, gradients, strict=True):
+            expected = task.loss(task.batch("train"), own)
+            bound = 1e-4 if "checkpoint" in asked else 0.05
+            assert apart([loss], [expected]) < bound
+            assert apart([gradient], torch.autograd.grad(expected, own)) < bound
+        assert batch.network.checkpoint == asked.get("checkpoint", False)
 
 
 def test_the_command_line_takes_switches_without_a_value(capsys, tmp_path, monkeypatch):
