@@ -60,9 +60,9 @@ class Norm(nn.BatchNorm2d):
     def __init__(self, norms: Sequence[nn.BatchNorm2d]) -> None:
         """The statistics of ``norms``, one after another."""
         super().__init__(sum(norm.num_features for norm in norms), affine=False)
-        for name in ("running_mean", "running_var"):
-            setattr(self, name, torch.cat([getattr(norm, name) for norm in norms]))
-        self.num_batches_tracked = norms[0].num_batches_tracked
+        # Batches are counted for every channel, as some of them may be computed without the others.
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(self, name, torch.cat([getattr(norm, name).expand(norm.num_features) for norm in norms]))
 
     def scaled(
         self,
@@ -80,14 +80,26 @@ class Norm(nn.BatchNorm2d):
         some_mean, some_var = (mean, var) if places is None else (mean[places], var[places])
         if not self.training:
             return F.batch_norm(x, some_mean, some_var, scale, None, False, 0.0, self.eps)
-        if places is not None and self.momentum is None:
-            raise UserError("active: a plain mean over batches, as in recalibration, needs all operations computed.")
-        count.add_(1)
-        momentum = 1 / float(count) if self.momentum is None else self.momentum  # None: the plain mean over batches
+        if places is None:
+            count.add_(1)
+        else:
+            count[places] += 1
+        momentum = self.plain_mean(places) if self.momentum is None else self.momentum
         out = F.batch_norm(x, some_mean, some_var, scale, None, True, momentum, self.eps)
         if places is not None:
             mean[places], var[places] = some_mean, some_var
         return out
+
+    def plain_mean(self, places: Tensor | None) -> float:
+        """The momentum that makes running statistics the plain mean over all batches, as in recalibration."""
+        assert self.num_batches_tracked is not None
+        count = self.num_batches_tracked if places is None else self.num_batches_tracked[places]
+        if count.min() < count.max():
+            raise UserError(
+                f"active: a plain mean over batches needs the same operations in each; these saw {int(count.min())} to "
+                f"{int(count.max())} of them."
+            )
+        return 1 / float(count[0])
 
 
 class Chain(nn.Module):
@@ -577,7 +589,8 @@ def alone(part: nn.Module, slot: int, name: str, channels_in: int, channels_out:
     for norm, together in zip(norms_of(module), norms, strict=isinstance(part, Chain)):
         for statistic in ("running_mean", "running_var"):
             setattr(norm, statistic, getattr(together, statistic).unflatten(0, (slots, -1))[slot].clone())
-        norm.num_batches_tracked = together.num_batches_tracked.clone()  # type: ignore[operator]
+        counts: Tensor = together.num_batches_tracked  # type: ignore[assignment]
+        norm.num_batches_tracked = counts.unflatten(0, (slots, -1))[slot, 0].clone()
     return module
 
 
