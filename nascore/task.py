@@ -291,16 +291,19 @@ class Task:
 
     # What Run calls ---------------------------------------------------------------------------------------------
 
-    def measure(self, step: Step) -> dict[str, float]:
+    def measure(self, step: Step, children: bool = True) -> dict[str, float]:
         """Accuracies on valid, on copies and with a stream of their own: nothing of the search changes.
 
         ``accuracy`` is the supernet's under the step's gates with batch norm in evaluation mode.  The child is
-        ``step.graphs``, or what argmax derives from ``step.probs``, with its inherited weights.
+        ``step.graphs``, or what argmax derives from ``step.probs``, with its inherited weights.  Without ``children``
+        it and the random child are left out.
         """
         noise = Generator().manual_seed(self._seed_of("evaluation", self.iteration))
         found: dict[str, float] = {}
         if step.gates is not None:
             found["accuracy"] = evaluate.accuracy(self.network, self.images("valid"), torch.as_tensor(step.gates))
+        if not children:
+            return found
         graphs = step.graphs
         if graphs is None and step.probs is not None:
             graphs = self.space.decode(step.probs)
@@ -519,8 +522,8 @@ def make_task(name: str, seed: int = 0, epochs: int | None = None, device: str =
         epochs: passes over train ∪ search; by default what the task was tuned for (digits 32).
         device: where tensors live.
         options: ``space`` (a name in ``nascore.space.SPACES``, a ``Space`` or its JSON), ``channels``, ``cells``,
-            ``partial``, ``engine``, ``batch_size``, ``measure_every``, and ``precision``, ``compile``, ``cuda_graphs``, ``checkpoint`` of
-            ``nascore.devices.Execution``.
+            ``partial``, ``engine``, ``batch_size``, ``measure_every``, and ``precision``, ``compile``, ``cuda_graphs``,
+            ``checkpoint`` of ``nascore.devices.Execution``.
 
     Raises:
         UserError: a name, an option or a value is not allowed.
