@@ -87,7 +87,7 @@ def test_surrogate_has_the_given_gradient():
 @pytest.mark.parametrize("space", [TOY, DARTS], ids=["toy", "darts"])
 def test_prices_add_up_to_the_operations_of_the_network(space):
     """Parameters of every module on the edges, counted in the network itself, over those of the dearest network."""
-    network = Supernet(space, 8, 4, 10, 1)
+    network = Supernet(space, 8, 4, 10, 1, engine="reference")  # a module for each operation
     prices = Resource.of(network, 8, 64).prices["parameters"]
     raw = np.zeros(space.shape)
     for cell, plan in zip(network.cells, network.plans, strict=True):
