@@ -220,6 +220,7 @@ class Run(Iterator[Step]):
         self._aside = 0.0  # processor time within the method's that was not the method's
         self._known = (0, 0)  # what may have been found out by the next step, see `_findings`
         self.whole = 0  # steps done, where two half steps count as one
+        self.children = True  # whether children are measured too
         self._meta = {**provenance(), "task": task.name, **(meta or {}), **_describe(method, self)}
         if checkpoint is not None:
             self._restore(*checkpoint)
@@ -347,7 +348,7 @@ class Run(Iterator[Step]):
         if step.phase not in HALF_PHASES:
             self.whole += 1
             if self.whole % self.task.measure_every == 0 or self.whole == self.task.steps:
-                metrics |= self.task.measure(raw)
+                metrics |= self.task.measure(raw) if self.children else self.task.measure(raw, children=False)
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise self._not_finite(name, str(value))

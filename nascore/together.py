@@ -12,6 +12,7 @@ as good a sample, but not the same one, so a batched recording is neither resume
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -360,7 +361,8 @@ def advanced(batches: Sequence[RunsTogether | Run]) -> Iterator[None]:
 
 # --------------------------------------------------------------------------------------------- choice
 
-LARGEST_BATCH = 8
+MOST = 8  # runs in one batch; more gain nothing
+LARGEST = 80 * 32 * 32  # runs · channels · pixels; beyond, images no longer stay in the cache and calls cost little
 
 
 def grouped(runs: Sequence[Run], batched: bool | None = None) -> list[tuple[list[Run], bool, str]]:
@@ -377,15 +379,27 @@ def grouped(runs: Sequence[Run], batched: bool | None = None) -> list[tuple[list
         kinds.setdefault((run.task.alike(), repr(run.options), switches), []).append(run)
     found = []
     for kind in kinds.values():
-        for start in range(0, len(kind), LARGEST_BATCH):
-            some = kind[start : start + LARGEST_BATCH]
-            if len(some) == 1:
-                found.append((some, False, "no other run is alike but for seed and knobs"))
-            elif batched is not None:
-                found.append((some, batched, "as asked"))
+        most, size = largest(kind[0].task)
+        limit = {None: most, True: MOST, False: 1}[batched]
+        parts = math.ceil(len(kind) / limit) if limit > 1 else 1
+        for some in np.array_split(np.arange(len(kind)), parts):  # of one size, or nearly
+            as_one = limit > 1 and len(some) > 1
+            if len(kind) == 1:
+                why = "no other run is alike but for seed and knobs"
             else:
-                found.append((some, *pays(some[0].task)))
+                why = "as asked" if batched is not None else f"{size}: up to {most} at once are faster"
+            found.append(([kind[k] for k in some], as_one, why))
     return found
+
+
+def largest(task: Task) -> tuple[int, str]:
+    """How many runs of ``task`` as one batch cost less than one after another, 1 if none do, and for which size.
+
+    As measured: ``benchmarks/together.py``.
+    """
+    side, channels = task.images("valid").images.shape[-1], task.network.channels
+    most = min(MOST, LARGEST // (channels * side**2))
+    return max(most, 1), f"{side}×{side} images, {channels} channels"
 
 
 def units(runs: Sequence[Run], batched: bool | None = None) -> list[RunsTogether | Run]:
@@ -396,14 +410,6 @@ def units(runs: Sequence[Run], batched: bool | None = None) -> list[RunsTogether
         for run in some:
             run.note(sweep={"runs": len(runs), "batched": as_one, "why": why})
     return found
-
-
-def pays(task: Task) -> tuple[bool, str]:
-    """Whether runs of ``task`` cost less as one batch than one after another, and why: as measured, see
-    ``benchmarks/together.py``.
-    """
-    side, channels = task.images("valid").images.shape[-1], task.network.channels
-    return True, f"{side}×{side} images, {channels} channels"
 
 
 # ------------------------------------------------------------------------------------- fan of futures
@@ -426,8 +432,9 @@ def fork(
     arm 1 turns `knobs`. Future s of both arms meets the same chance from `t` on: gates, order of the images and their
     shifts come from new streams of their own.
 
-    Each future is a recording of its own whose row 0 is the first after `t`, with the metrics of a run; examples and
-    updates go on counting, `cpu_seconds` begins at 0. `meta["future"]` is {"of", "t", "arm", "seed", "knobs"}.
+    Each future is a recording of its own whose row 0 is the first after `t`, with the metrics of a run but for those of
+    children, which would take as long as all the rest. Examples and updates go on counting, `cpu_seconds` begins at 0.
+    `meta["future"]` is {"of", "t", "arm", "seed", "knobs"}.
 
     Args:
         recording: the run to fork.
@@ -487,6 +494,7 @@ def _fork(
             own = Knobs(**again.knobs.declared)
             run = Run(again.method, twin, own, {0: values}, record, options=again.options, meta=meta)
             run.whole = whole  # so that it measures when the run it comes from would
+            run.children = False
             runs.append(run)
     batches = units(runs)
     for _ in advanced(batches):

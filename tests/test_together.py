@@ -18,7 +18,7 @@ from nascore.jobs import Job, branch, execute, search, search_together
 from nascore.record import COLUMNS, Recording, runs
 from nascore.run import Knob, Knobs, Run, declare
 from nascore.task import make_task
-from nascore.together import KnobsTogether, RunsTogether, Together, fork, futures, grouped, pays, units
+from nascore.together import KnobsTogether, RunsTogether, Together, fork, futures, grouped, largest, units
 
 SMALL = {"measure_every": 4, "batch_size": 100, "channels": 4}  # 10 steps an epoch
 BRIEF = {**SMALL, "batch_size": 250}  # 4 steps an epoch
@@ -351,6 +351,7 @@ def test_futures_fork_from_the_state_and_share_their_chance_in_pairs(searched, t
         # One batch after those of the first six rows, and measured when the search would have been.
         assert recording.metric("updates").tolist() == [7, 8, 9, 10, 11]
         assert np.isfinite(recording.metric("accuracy")).tolist() == [False, True, False, False, False]
+        assert np.isnan(recording.metric("child_accuracy")).all()
     # The first gates are drawn from the same logits with the same noise, whatever the knob; then the knob tells.
     first = [recording.column("gates")[0] for recording in found]
     np.testing.assert_allclose(first[0], first[2], rtol=1e-5)
@@ -475,13 +476,13 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "together.json"
 def test_batching_is_chosen_where_it_was_measured_to_pay():
     rows = json.loads(RESULTS.read_text("utf-8"))
     steps = [row for row in rows if row["what"] == "step"]
-    assert len(steps) == 36
+    assert len(steps) > 20
     for row in steps:
         task = SimpleNamespace(
             network=SimpleNamespace(channels=row["channels"]),
             images=lambda _, side=row["image"]: SimpleNamespace(images=torch.empty(1, 3, side, side)),
         )
-        if pays(task)[0]:
+        if row["runs"] <= largest(task)[0]:
             assert row["low"] < 1, row
         else:
             assert row["high"] > 0.95, row
