@@ -360,6 +360,8 @@ class Supernet(Network):
         z[e, k] weights O_k(x_i) in x_j, so ∂L/∂z[e, k] = ⟨∂L/∂x_j, O_k(x_i)⟩: a forward pass through all operations,
         without gradients, completes what the backward pass of the active ones has found.
         """
+        if all(node.grad is None for node in trace.nodes):
+            raise UserError("trace: no gradient has reached its nodes; run the backward pass of the loss first.")
         found = self.classifier.weight.new_zeros(self.runs, *self.space.shape)
         lower = any(node.dtype == torch.bfloat16 for node in trace.nodes)  # the pass was in bfloat16: so is this one
         same = torch.autocast(found.device.type, torch.bfloat16) if lower else nullcontext()
@@ -373,6 +375,8 @@ class Supernet(Network):
         """``active`` as a table [cell, edge, op]."""
         table = np.asarray(active)
         if table.shape == self.space.shape[:2] and np.issubdtype(table.dtype, np.integer):
+            for k in (table.min(), table.max()):
+                number("active", int(k), low=0, high=len(self.space.ops) - 1, integer=True)
             table = np.eye(len(self.space.ops))[table]
         if table.shape != self.space.shape:
             raise UserError(
