@@ -361,8 +361,8 @@ def advanced(batches: Sequence[RunsTogether | Run]) -> Iterator[None]:
 
 # --------------------------------------------------------------------------------------------- choice
 
-MOST = 8  # runs in one batch; more gain nothing
-LARGEST = 80 * 32 * 32  # runs · channels · pixels; beyond, images no longer stay in the cache and calls cost little
+MOST = 8  # runs in one batch; more gain next to nothing
+LARGEST = 430_000  # numbers in the images of all operations of a cell; beyond, kernels take longer than calling them
 
 
 def grouped(runs: Sequence[Run], batched: bool | None = None) -> list[tuple[list[Run], bool, str]]:
@@ -387,7 +387,8 @@ def grouped(runs: Sequence[Run], batched: bool | None = None) -> list[tuple[list
             if len(kind) == 1:
                 why = "no other run is alike but for seed and knobs"
             else:
-                why = "as asked" if batched is not None else f"{size}: up to {most} at once are faster"
+                faster = f"up to {most} at once are faster" if most > 1 else "one after another is as fast"
+                why = "as asked" if batched is not None else f"{size}: {faster}"
             found.append(([kind[k] for k in some], as_one, why))
     return found
 
@@ -395,11 +396,13 @@ def grouped(runs: Sequence[Run], batched: bool | None = None) -> list[tuple[list
 def largest(task: Task) -> tuple[int, str]:
     """How many runs of ``task`` as one batch cost less than one after another, 1 if none do, and for which size.
 
-    As measured: ``benchmarks/together.py``.
+    As measured on two cores: ``benchmarks/together.py``.
     """
     side, channels = task.images("valid").images.shape[-1], task.network.channels
-    most = min(MOST, LARGEST // (channels * side**2))
-    return max(most, 1), f"{side}×{side} images, {channels} channels"
+    operations = len(task.space.edges) * len(task.space.ops)
+    numbers = operations * channels * side**2
+    size = f"{side}×{side} images, {channels} channels, {operations} operations a cell"
+    return MOST if numbers <= LARGEST else 1, size
 
 
 def units(runs: Sequence[Run], batched: bool | None = None) -> list[RunsTogether | Run]:

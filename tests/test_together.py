@@ -17,6 +17,7 @@ from nascore.errors import UserError
 from nascore.jobs import Job, branch, execute, search, search_together
 from nascore.record import COLUMNS, Recording, runs
 from nascore.run import Knob, Knobs, Run, declare
+from nascore.space import SPACES
 from nascore.task import make_task
 from nascore.together import KnobsTogether, RunsTogether, Together, fork, futures, grouped, largest, units
 
@@ -479,12 +480,11 @@ def test_batching_is_chosen_where_it_was_measured_to_pay():
     assert len(steps) > 20
     for row in steps:
         task = SimpleNamespace(
+            space=SPACES[row["space"]],
             network=SimpleNamespace(channels=row["channels"]),
             images=lambda _, side=row["image"]: SimpleNamespace(images=torch.empty(1, 3, side, side)),
         )
-        if row["runs"] <= largest(task)[0]:
-            assert row["low"] < 1, row
-        else:
-            assert row["high"] > 0.95, row
+        assert row["chosen"] == (row["runs"] <= largest(task)[0]), row
+        assert row["high"] < 1 if row["chosen"] else row["high"] > 0.97, row
     (sweep,) = (row for row in rows if row["what"] == "sweep")
     assert sweep["ratio"] <= 0.8
