@@ -82,11 +82,12 @@ def test_every_operation(ops, stride, monkeypatch):
 @every_space
 def test_every_space(name, monkeypatch):
     nets = both(*SPACES[name])
-    large = len(nets[0].space.edges) * len(nets[0].space.ops) > 100
-    for size, training in (((5, 7), True), (6, False), *([] if large else [(8, True), ((4, 9), False)])):
-        compare(nets, images(size, batch=3), simplex(nets[0].space), training)
-    monkeypatch.setattr(engine_module, "LARGE", 150)  # the first cell's nodes one by one, later ones' side by side
     compare(nets, images((5, 7), batch=3), simplex(nets[0].space))
+    if name in ("SNAS", "NASNET", "AMOEBA"):  # the same again from operations seen above, and slow
+        return
+    compare(nets, images(6), simplex(nets[0].space), training=False)
+    monkeypatch.setattr(engine_module, "LARGE", 150)  # the first cell's nodes one by one, later ones' side by side
+    compare(nets, images((8, 5), batch=3), simplex(nets[0].space))
 
 
 @pytest.mark.parametrize("name", ["TOY", "NASP_12", "ONE_INPUT", "ONE_STRIDED"])
@@ -165,9 +166,18 @@ def test_single_precision():
 @pytest.mark.parametrize("op", ["conv3", "sep3", "skip"])
 def test_one_operation_on_one_edge(op):
     """Its scale is one number for all channels: torch's gradient of batch norm, channels last, would misread it."""
-    for space, cells in ((Space(1, 1, (op,), ("cell",), "pool"), 1), (Space(1, 1, (op, "max3"), ("cell",)), 1)):
+    # Three cells: behind the last one comes a mean over pixels, whose gradient does not lie channels last.
+    for space in (Space(1, 1, (op,), ("cell",), "pool"), Space(1, 1, (op, "max3"), ("cell",))):
         for size in (8, 3):
-            compare(both(space, cells, channels=4), images(size), simplex(space) + 0.5, second=True)
+            compare(both(space, 3, channels=4), images(size), simplex(space) + 0.5, second=True)
+
+
+def test_images_of_one_channel():
+    """They lie the same channels first and last."""
+    nets = [Supernet(TOY, 3, 2, 5, 1, engine="reference").double()]
+    nets.append(nets[0].converted("fused"))
+    for x in (images()[:, :1], images()[:, :1].contiguous(), images((5, 3))[:, 1:2]):
+        compare(nets, x, simplex(TOY))
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -207,7 +217,7 @@ def identical(a, b):
     return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-@every_space
+@pytest.mark.parametrize("name", ["TOY", "DARTS", "NASP_12", "AMOEBA", "ONE_INPUT", "ONE_STRIDED"])
 def test_a_round_trip_changes_no_bit(name):
     nets = both(*SPACES[name])
     for net in nets:
