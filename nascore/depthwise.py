@@ -33,8 +33,7 @@ def depthwise(
     dilation: int = 1,
 ) -> Float[Tensor, "batch channel _ _"]:
     """Convolve every channel with its own odd kernel, padded so that stride 1 keeps the size."""
-    if stride == dilation > 1:  # the taps only ever meet pixels of the first phase
-        x, stride, dilation = x[:, :, ::stride, ::stride], 1, 1
+    x, stride, dilation = met(x, stride, dilation)
     rows, columns = (_outside(k, side, dilation) for k, side in zip(weight.shape[2:], x.shape[2:], strict=True))
     if rows or columns:
         weight = weight[:, :, rows : weight.shape[2] - rows, columns : weight.shape[3] - columns]
@@ -45,6 +44,13 @@ def depthwise(
         x, weight = x.to(torch.get_autocast_dtype("cpu")), weight.to(torch.get_autocast_dtype("cpu"))
     out: Tensor = _Depthwise.apply(x, weight, stride, dilation)  # type: ignore[no-untyped-call]
     return out
+
+
+def met(
+    x: Float[Tensor, "batch channel _ _"], stride: int, dilation: int
+) -> tuple[Float[Tensor, "batch channel _ _"], int, int]:
+    """The pixels that taps ever meet, with the stride and dilation on them: of equal ones only the first phase."""
+    return (x[:, :, ::stride, ::stride], 1, 1) if stride == dilation > 1 else (x, stride, dilation)
 
 
 def _outside(taps: int, side: int, dilation: int) -> int:
@@ -79,21 +85,22 @@ class _Depthwise(torch.autograd.Function):
                 again = depthwise if torch.is_grad_enabled() else _convolve
                 towards_x = again(g, weight.flip(2, 3), 1, ctx.dilation)
             else:
-                towards_x = _gradients(g, x, weight, ctx.stride, ctx.dilation, _padding(weight, ctx.dilation))[0]
+                padding = _padding(weight, ctx.dilation)
+                towards_x = _gradient(g, x, weight, ctx.stride, ctx.dilation, padding, of_x=True)
         if ctx.needs_input_grad[1]:
             towards_weight = _towards_weight(g, x, weight, ctx.stride, ctx.dilation)
         return towards_x, towards_weight, None, None
 
 
-def _gradients(
-    g: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int, padding: tuple[int, int], of_x: bool = True
-) -> tuple[Tensor, Tensor]:
-    """The library's own gradients, towards x or towards the weights."""
+def _gradient(
+    g: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int, padding: tuple[int, int], of_x: bool = False
+) -> Tensor:
+    """The library's own gradient, towards the weights or towards x."""
     mask = [of_x, not of_x, False]
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         g, x, weight, None, [stride] * 2, padding, [dilation] * 2, False, [0, 0], x.shape[1], mask
     )
-    return found[:2]
+    return found[0] if of_x else found[1]
 
 
 def _towards_weight(g: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -101,10 +108,10 @@ def _towards_weight(g: Tensor, x: Tensor, weight: Tensor, stride: int, dilation:
     _, _, rows, columns = weight.shape
     if dilation > 1:
         if stride > 1:  # no operation of ours; the library's own gradient
-            return _gradients(g, x, weight, stride, dilation, _padding(weight, dilation), of_x=False)[1]
+            return _gradient(g, x, weight, stride, dilation, _padding(weight, dilation))
         g, x = _phases(g, dilation), _phases(x, dilation)
     if columns <= WIDEST and min(x.shape[2:]) > WIDEST:
-        return _gradients(g, x, weight, stride, 1, _padding(weight, 1), of_x=False)[1]
+        return _gradient(g, x, weight, stride, 1, _padding(weight, 1))
     parts = []
     implied = x.shape[2] > rows
     top, middle = rows // 2, columns // 2
@@ -115,7 +122,7 @@ def _towards_weight(g: Tensor, x: Tensor, weight: Tensor, stride: int, dilation:
         right = stride * (g.shape[3] - 1) + wide - left - x.shape[3]
         # Rows can be padded in passing where the image is higher than the kernel.
         moved = _moved(x, left, right) if implied else F.pad(x, (left, right, top, below))
-        parts.append(_gradients(g, moved, weight[..., :wide], stride, 1, (top if implied else 0, 0), of_x=False)[1])
+        parts.append(_gradient(g, moved, weight[..., :wide], stride, 1, (top if implied else 0, 0)))
     return torch.cat(parts, 3)
 
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from nascore.depthwise import depthwise
+from nascore.depthwise import depthwise, met
 from nascore.devices import move
 from nascore.errors import UserError
 from nascore.graph import Edge
@@ -166,8 +166,7 @@ class Chain(nn.Module):
         if conv.depthwise:
             stride, dilation = conv.strides(self.stride)[0], conv.dilation
             if index == 0:
-                if stride == dilation > 1:  # only these pixels are ever met
-                    x, stride, dilation = x[:, :, ::stride, ::stride], 1, 1
+                x, stride, dilation = met(x, stride, dilation)  # before there are many copies of it
                 x = repeated(x, images, slots)
             return depthwise(x, kernel, stride, dilation)
         padding = conv.dilation * (kernel.shape[2] // 2), conv.dilation * (kernel.shape[3] // 2)
@@ -324,11 +323,8 @@ class FusedCell(nn.Module):
         self.members: list[Members] = []
         self.where: dict[Edge, tuple[int, int]] = {}  # part, and slot among those of all its sources
         self.edges: dict[tuple[int, int], tuple[int, ...]] = {}  # the places of all operations between two nodes
-        place = {
-            edge: space.edges.index(edge[:2]) * len(space.ops) + space.ops.index(edge[2]) for edge in cell.graph.edges
-        }
         for edge in cell.graph.edges:
-            self.edges[edge[:2]] = (*self.edges.get(edge[:2], ()), place[edge])
+            self.edges[edge[:2]] = (*self.edges.get(edge[:2], ()), space.place(edge))
         for sources in self.order:
             stride = cell.plan.stride if sources[0] < self.inputs else 1
             targets = tuple(sorted({t for s, t, _ in cell.graph.edges if s == sources[0]}))
@@ -340,9 +336,7 @@ class FusedCell(nn.Module):
                 self.where |= {edge: (len(self.parts), slot) for slot, edge in enumerate(chain.from_iterable(slots))}
                 together = [[[modules[source, t, op] for t in targets] for op in same] for source in sources]
                 self.parts.append(part(together, same, stride))
-                self.members.append(
-                    Members(sources, targets, tuple(tuple(place[slot] for slot in some) for some in slots))
-                )
+                self.members.append(Members(sources, targets, tuple(tuple(map(space.place, some)) for some in slots)))
 
     def forward(
         self, states: list[Float[Tensor, "batch _ _ _"]], row: Row, trace: Trace | None = None
@@ -356,6 +350,7 @@ class FusedCell(nn.Module):
         into: dict[int, list[Tensor]] = {}  # for a node its terms [batch, height, width, run, channel]
         beside: dict[int, list[Tensor]] = {}  # and those that no operation has seen
         for nodes in self.order:
+            images = []
             for node in nodes:
                 if node in into:
                     x[node] = first(self.joined(into[node], beside.get(node, [])).flatten(-2))
@@ -363,9 +358,11 @@ class FusedCell(nn.Module):
                     batch, channels, height, width = x[0].shape
                     size = halved(height, self.plan.stride), halved(width, self.plan.stride)
                     x[node] = x[0].new_zeros(batch, channels, *size).requires_grad_(trace is not None)
+                image, rest = self.parted(x[node], node)
+                images.append(image)
                 for target, weight in past.get(node, ()):
-                    beside.setdefault(target, []).append(self.parted(x[node], node)[1] * weight)
-            for target, term in self.leaving([self.parted(x[node], node)[0] for node in nodes], todo.get(nodes, [])):
+                    beside.setdefault(target, []).append(rest * weight)
+            for target, term in self.leaving(images, todo.get(nodes, [])):
                 into.setdefault(target, []).append(term)
         if trace is not None:
             trace.add(x, row, self.inputs)
@@ -460,10 +457,12 @@ class FusedCell(nn.Module):
         """
         device = row.gates.device
         found = torch.zeros_like(row.gates)
+        parted = {source: self.parted(x[source], source) for source, _ in self.edges}
+        towards = {target: self.gradient(x[target]) for _, target in self.edges}
         whole = self.weighed(row._replace(gates=torch.ones_like(row.gates), live=None))
         for member, part, _, scale, read in chain.from_iterable(whole.values()):
-            image = self.merged([self.parted(x[source], source)[0] for source in member.sources])
-            g = torch.stack([self.gradient(x[target])[0] for target in member.targets], -2)
+            image = self.merged([parted[source][0] for source in member.sources])
+            g = torch.stack([towards[target][0] for target in member.targets], -2)
             if isinstance(part, Shared):
                 images = [self.split(part.image(op, image)) for op in range(len(part.ops))]
                 split = [each.unflatten(-1, (len(member.sources), -1)) for each in images]
@@ -475,8 +474,7 @@ class FusedCell(nn.Module):
             product = (out * g.unsqueeze(4)).sum((0, 1, 2, -1), dtype=found.dtype)  # [run, source · op, edge]
             found[:, every] = product.flatten(1)
         for (source, target), places in self.edges.items() if self.plan.partial > 1 else ():
-            _, rest = self.parted(x[source], source)
-            found[:, indices(places, device)] += (rest * self.gradient(x[target])[1]).sum((0, 1, 2, -1))[:, None]
+            found[:, indices(places, device)] += (parted[source][1] * towards[target][1]).sum((0, 1, 2, -1))[:, None]
         return found
 
     def gradient(self, node: Float[Tensor, "batch _ height width"]) -> tuple[Tensor, Tensor]:

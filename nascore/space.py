@@ -76,6 +76,11 @@ class Space:
         """``(cells, edges, ops)``, the shape of every architecture table."""
         return len(self.cells), len(self.edges), len(self.ops)
 
+    def place(self, edge: Edge) -> int:
+        """Where the operation on ``edge`` stands in a flattened row of the table: edge · operations + operation."""
+        source, target, op = edge
+        return self.edges.index((source, target)) * len(self.ops) + self.ops.index(op)
+
     def graph(self, edges: Iterable[Edge], output: Iterable[int] | None = None) -> CellGraph:
         """A cell with this space's nodes; ``output`` is all intermediate nodes unless given."""
         names = [f"c_{{k-{self.inputs - i}}}" for i in range(self.inputs)] + [str(i) for i in range(self.nodes)]

@@ -284,13 +284,7 @@ class Supernet(Network):
         if engine == "fused":
             self.cells = nn.ModuleList(FusedCell(cell, space) for cell in self.cells if isinstance(cell, Cell))
         # For each row, the place of each of the mother graph's edges in the flattened row of the table.
-        self.places = [
-            [
-                space.edges.index((i, j)) * len(space.ops) + space.ops.index(name)
-                for i, j, name in space.mother[row].edges
-            ]
-            for row in space.cells
-        ]
+        self.places = [[space.place(edge) for edge in space.mother[row].edges] for row in space.cells]
 
     def forward(
         self,

@@ -110,15 +110,15 @@ def test_the_gradient_of_one_input_alone():
 def test_gradients_of_weights_are_asked_for_where_there_is_a_fast_kernel(monkeypatch):
     """At most 3 columns of taps, no dilation, and an image in which the kernel has room."""
     asked = []
-    original = module._gradients
+    original = module._gradient
 
-    def note(g, x, weight, stride, dilation, padding, of_x=True):
+    def note(g, x, weight, stride, dilation, padding, of_x=False):
         if not of_x:
             room = [side + 2 * p - taps for side, p, taps in zip(x.shape[2:], padding, weight.shape[2:], strict=True)]
             asked.append((weight.shape[3] <= 3, dilation == 1, min(room) >= 0))
         return original(g, x, weight, stride, dilation, padding, of_x)
 
-    monkeypatch.setattr(module, "_gradients", note)
+    monkeypatch.setattr(module, "_gradient", note)
     for kernel, dilation, stride in CASES:
         for size in ((8, 8), (4, 4), (3, 9)):
             derivatives(depthwise, *inputs(2, 3, *size, kernel), stride, dilation)
