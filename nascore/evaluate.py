@@ -76,10 +76,8 @@ def inherited(task: Task, graphs: Mapping[str, CellGraph], split: str = "valid")
     return found | {"child_accuracy_recalibrated": accuracy(child, task.images(split))}
 
 
-def retrain(
-    task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = None, split: str = "valid"
-) -> dict[str, float]:
-    """Train the child from new weights on train ∪ search as ``task`` trains its supernet; measure it on ``split``.
+def trained(task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = None) -> tuple[Child, float]:
+    """The child trained from new weights on train ∪ search as ``task`` trains its supernet, and its last loss.
 
     Initial weights and batches come from the task's seed alone, so children are compared on equal terms.
     """
@@ -95,10 +93,18 @@ def retrain(
         for _ in fresh.clock(optimiser=optimiser):
             loss = fresh.loss(fresh.batch("train+search"), None, network=child)
             optimiser.step_weights(loss)
+    return child, float(loss.detach())
+
+
+def retrain(
+    task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = None, split: str = "valid"
+) -> dict[str, float]:
+    """Train the child from scratch (see ``trained``) and measure it on ``split``."""
+    child, loss = trained(task, graphs, epochs)
     return {
-        "loss": float(loss.detach()),
-        "accuracy": accuracy(child, fresh.images(split)),
-        "cost": float(fresh.resource.expected(torch.tensor(fresh.space.one_hot(graphs)))),
+        "loss": loss,
+        "accuracy": accuracy(child, task.images(split)),
+        "cost": float(task.resource.expected(torch.tensor(task.space.one_hot(graphs)))),
         "parameters": float(child.parameter_count()),
     }
 
