@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from nascore import gates
 
 if TYPE_CHECKING:
     from nascore.fused import Trace
@@ -52,12 +54,16 @@ def edge_credit(z: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges o
     return (z * gradient).sum(-1)  # eq. (5)
 
 
-def concrete_score(g: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
-    """∇_α log p(Z) of the concrete density, from the Gumbel draws G behind Z: eq. (7).
+def concrete_score(
+    g: Float[Tensor, "*edges op"], live: Bool[Tensor, "..."] | None = None
+) -> Float[Tensor, "*edges op"]:
+    """∇_α log p(Z) of the concrete density, from the Gumbel draws G behind Z: eq. (7), over the ``live`` operations.
 
     The draws, not Z, because at low temperature Z underflows to 0 and its logarithm is lost.
     """
-    return 1 - g.shape[-1] * (-g).softmax(-1)  # eq. (7)
+    if live is None:
+        return 1 - g.shape[-1] * (-g).softmax(-1)  # eq. (7)
+    return live * (1 - live.sum(-1, keepdim=True) * gates.softmax(-g, live))
 
 
 def one_hot_score(z: Float[Tensor, "*edges op"], alpha: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:

@@ -37,23 +37,33 @@ def gumbel(like: Float[Tensor, "*edges op"], noise: Noise) -> Float[Tensor, "*ed
     return move(-waiting.log(), like.device)
 
 
+def softmax(alpha: Float[Tensor, "*edges op"], live: Bool[Tensor, "..."]) -> Float[Tensor, "*edges op"]:
+    """The share exp α_k / Σ exp α_l over the operations that are ``live`` (each edge needs one), 0 for the others.
+
+    ``live`` is a table of its own, so that logits stay finite: ``task.allowed``, or what pruning has left of it.
+    """
+    return alpha.masked_fill(~live, -torch.inf).softmax(-1)
+
+
 def concrete(
     alpha: Float[Tensor, "*edges op"],
     tau: float | Float[Tensor, " run"],
     noise: Noise | Float[Tensor, "*edges op"],
+    live: Bool[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "*edges op"]:
     """One relaxed sample of every edge at temperature ``tau`` > 0, or one for each run of a batch: eq. (3).
 
     ``noise`` is a generator, or the Gumbel draws themselves where they are needed again (the score
-    function) or have to be kept fixed (finite differences).  Each row is positive and sums to 1.
-    ``UserError`` unless ``tau`` is above 0.
+    function) or have to be kept fixed (finite differences).  Each row is positive and sums to 1, over the
+    ``live`` operations if given (``softmax``).  ``UserError`` unless ``tau`` is above 0.
     """
     if isinstance(tau, Tensor):
         tau = tau.view(-1, *[1] * (alpha.dim() - 1))
     elif not tau > 0:
         raise UserError(f"tau: {tau} is not above 0; a temperature of 0.01 already gives all but one-hot gates.")
     g = noise if isinstance(noise, Tensor) else gumbel(alpha, noise)
-    return ((alpha + g) / tau).softmax(-1)  # eq. (3)
+    noisy = (alpha + g) / tau
+    return noisy.softmax(-1) if live is None else softmax(noisy, live)  # eq. (3)
 
 
 def anneal(start: float, end: float, fraction: float) -> float:

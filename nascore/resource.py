@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
@@ -130,13 +130,16 @@ def pathwise(
 
 
 def score(
-    g: Float[Tensor, "*edges op"], z: Float[Tensor, "*edges op"], price: Float[Tensor, "*edges op"]
+    g: Float[Tensor, "*edges op"],
+    z: Float[Tensor, "*edges op"],
+    price: Float[Tensor, "*edges op"],
+    live: Bool[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "*edges op"]:
     """(1 − K softmax(−G)) c·Z, the score estimate of the same gradient from the Gumbel draws G behind Z: eq. (7).
 
     Edges are independent, so each is credited with its own cost alone, which lowers the variance.
     """
-    return concrete_score(g) * (z * price).sum(-1, keepdim=True)
+    return concrete_score(g, live) * (z * price).sum(-1, keepdim=True)
 
 
 def surrogate(alpha: Float[Tensor, "*edges op"], gradient: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges"]:

@@ -151,17 +151,43 @@ class Step:
     parent: int | None = None
 
 
-def declare(own_rule: str = "argmax", /, **knobs: Knob) -> Callable[[_M], _M]:
-    """Decorate a method with its knobs and the rule its paper derives a child with.
+@dataclass(frozen=True)
+class Traits:
+    """What kind of method it is, with its options as they are by default: a row of the method matrix.
 
-    Sets `method.knobs` (name → `Knob`), `method.own_rule`, and `method.options`: its keyword-only arguments with their
-    defaults (an option is fixed for a run). With a `Literal` annotation the choices are checked by name.
+    Attributes:
+        gates, credit: how gates are drawn and how credit returns, in the words of `nascore.choices`.
+        levels: 2 if the architecture learns from other images than the weights do, else 1.
+        differentiable: the gradient of the loss towards the gates is used, not its value alone.
+        complete: the weights of the child were trained as that child, so that it needs no retraining.
+        discrete: every weight step trains one operation an edge.
+        passes: (a, b), where one iteration passes a·K + b times forward through single operations, on each edge.
+        probs: what `Step.probs` are. "simplex": rows sum to 1; "box": each entry lies in [0, 1]; "none".
+    """
+
+    gates: str = "none"
+    credit: str = "none"
+    levels: int = 1
+    differentiable: bool = False
+    complete: bool = False
+    discrete: bool = False
+    passes: tuple[int, int] = (0, 0)
+    probs: str = "simplex"
+
+
+def declare(own_rule: str = "argmax", traits: Traits | None = None, /, **knobs: Knob) -> Callable[[_M], _M]:
+    """Decorate a method with its knobs, the rule its paper derives a child with, and its traits.
+
+    Sets `method.knobs` (name → `Knob`), `method.own_rule`, `method.traits`, and `method.options`: its keyword-only
+    arguments with their defaults (an option is fixed for a run). With a `Literal` annotation the choices are checked
+    by name.
     """
 
     def decorate(method: _M) -> _M:
         parameters = inspect.signature(method).parameters.values()
         method.knobs = knobs  # type: ignore[attr-defined]
         method.own_rule = own_rule  # type: ignore[attr-defined]
+        method.traits = traits or Traits()  # type: ignore[attr-defined]
         method.options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}  # type: ignore[attr-defined]
         return method
 
@@ -434,7 +460,7 @@ def _describe(method: Method, run: Run) -> dict[str, Any]:
         "space": task.space.to_json(),
         "engine": getattr(getattr(task, "network", None), "engine", None),
         "metrics": {name: asdict(metric) for name, metric in task.metrics.items()},
-        "probs": "simplex",
+        "probs": getattr(method, "traits", Traits()).probs,
         "rule": "argmax",
         "threads": run.threads,
     }

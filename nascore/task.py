@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -35,6 +36,7 @@ from nascore.supernet import Active, Engine, Supernet, frozen_statistics
 # What Optimisers reads; a method declares those it uses.
 WEIGHT_LR = Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning")
 ARCHITECTURE_LR = Knob(0.02, 0, 1, "learning rate of logits", log=True, group="learning")
+WEIGHT_DECAY = Knob(0, 0, 0.1, "weight decay", log=True, group="learning", help="L2 penalty on the shared weights.")
 
 SPLITS = ("train", "search", "train+search", "valid", "test")
 
@@ -163,6 +165,11 @@ class Task:
         return self._streams[use]
 
     # What a method calls ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def allowed(self) -> Bool[Tensor, "cell edge op"]:
+        """Which operations the space has on each edge, on the device: ``gates.softmax(alpha, task.allowed)``."""
+        return move(torch.tensor(self.space.allowed), self.device)
 
     def logits(self, scale: float = 1e-3) -> Float[Tensor, "*run cell edge op"]:
         """Architecture logits α ~ N(0, ``scale``²) that require a gradient (DARTS code: 10⁻³)."""
@@ -382,13 +389,14 @@ class Task:
 class Optimisers:
     """The two optimisers of weight-sharing search, with learning rates read from the knobs at every step.
 
-    Weights: SGD with momentum 0.9, learning rate ``weight_lr`` on a cosine to 0, gradient norm clipped to 5.
+    Weights: SGD with momentum 0.9, learning rate ``weight_lr`` on a cosine to 0, gradient norm clipped to 5, and
+    ``weight_decay`` where the method has that knob.
     Architecture: Adam(0.5, 0.999) with ``architecture_lr``.
     """
 
     def __init__(self, task: Task, weights: nn.Module | None, architecture: Tensor | None, knobs: Knobs | None):
         self._task = task
-        defaults = SimpleNamespace(weight_lr=WEIGHT_LR.value, architecture_lr=ARCHITECTURE_LR.value)
+        defaults = SimpleNamespace(weight_lr=WEIGHT_LR.value, architecture_lr=ARCHITECTURE_LR.value, weight_decay=0.0)
         self._knobs: Any = defaults if knobs is None else knobs
         self._parameters: list[Tensor] = [] if weights is None else list(weights.parameters())
         self._alpha = [] if architecture is None else [architecture]
@@ -443,6 +451,7 @@ class Optimisers:
         nn.utils.clip_grad_norm_(self._parameters, 5.0)
         done = self._task.iteration / self._task.steps
         self._sgd.param_groups[0]["lr"] = self._knobs.weight_lr * 0.5 * (1 + math.cos(math.pi * done))
+        self._sgd.param_groups[0]["weight_decay"] = getattr(self._knobs, "weight_decay", 0.0)
         self._sgd.step()
         self._task.counters["updates"] += 1
 

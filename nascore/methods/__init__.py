@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from nascore.errors import choose
 from nascore.run import Method
 
-METHODS = {"darts": "nascore.methods.darts", "random": "nascore.methods.random", "snas": "nascore.methods.snas"}
+METHODS = {file.name: f"{__name__}.{file.name}" for file in iter_modules(__path__)}  # a file is a method
 
 
 def get(name: str) -> Method:

@@ -8,14 +8,17 @@ import torch
 
 from nascore import gates, resource
 from nascore.devices import move
-from nascore.run import Knob, Knobs, Step, declare
-from nascore.task import WEIGHT_LR, Task
+from nascore.run import Knob, Knobs, Step, Traits, declare
+from nascore.task import WEIGHT_DECAY, WEIGHT_LR, Task
 
 
 @declare(
+    "argmax",
+    Traits("uniform", "none", levels=1, discrete=True, passes=(0, 1)),
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Weight of a child's cost when the best child is chosen."),
     **resource.KNOBS,
     weight_lr=WEIGHT_LR,
+    weight_decay=WEIGHT_DECAY,
 )
 def random(task: Task, knobs: Knobs) -> Iterator[Step]:
     """Train the shared weights on uniformly drawn children; keep the best child seen on ``valid``.

@@ -23,14 +23,16 @@ from torch import Tensor
 
 from nascore import credit, gates, resource
 from nascore.errors import choose
-from nascore.run import Knob, Knobs, Step, declare
-from nascore.task import ARCHITECTURE_LR, WEIGHT_LR, Task
+from nascore.run import Knob, Knobs, Step, Traits, declare
+from nascore.task import ARCHITECTURE_LR, WEIGHT_DECAY, WEIGHT_LR, Task
 
 Estimator = Literal["pathwise", "score", "expectation"]
 DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it by this times the excess cost
 
 
 @declare(
+    "argmax",
+    Traits("concrete", "through", levels=1, differentiable=True, complete=True, passes=(1, 0)),
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the expected cost, in nats per unit of cost."),
     budget=Knob(1, 0, 1, "budget", help="Cost that λ is driven to meet by dual ascent; 1 is off."),
     half_steps=Knob(0, 0, 1, "pause between phases", toggle=True, help="Also stop after the credit is known."),
@@ -41,6 +43,7 @@ DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it 
     tau_end=Knob(0.1, 0.03, 5, "temperature at the end", log=True, group="temperature"),
     weight_lr=WEIGHT_LR,
     architecture_lr=ARCHITECTURE_LR,
+    weight_decay=WEIGHT_DECAY,
 )
 def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iterator[Step]:
     """Stochastic neural architecture search: one loss on one sample moves weights and logits together.
@@ -56,18 +59,18 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
     for t in task.clock(alpha=alpha, optimiser=optimiser, multiplier=multiplier):
         tau = gates.anneal(knobs.tau_start, knobs.tau_end, t / task.steps) if knobs.schedule else knobs.tau
         noise = gates.gumbel(alpha, task.noise)
-        z = gates.concrete(alpha, tau, noise)  # eq. (3)
+        z = gates.concrete(alpha, tau, noise, task.allowed)  # eq. (3)
         seen = gates.tap(z)  # the network sees the tap, the price does not
         loss = task.loss(task.batch("train+search"), seen)  # eq. (1), one sample
 
-        p = alpha.softmax(-1)
+        p = gates.softmax(alpha, task.allowed)
         lam = knobs.lam + ascend(multiplier, task.resource.expected(p, knobs), knobs.budget)
         match estimator:
             case "pathwise":
                 cost = task.resource.expected(z, knobs)  # ∂/∂α = Z_k (c_k − c·Z) / τ
             case "score":
-                price = task.resource.price(knobs)
-                cost = resource.surrogate(alpha, resource.score(noise, z, price))  # (1 − K softmax(−G)) c·Z
+                estimate = resource.score(noise, z, task.resource.price(knobs), task.allowed)
+                cost = resource.surrogate(alpha, estimate)  # (1 − K softmax(−G)) c·Z
                 cost = cost.sum((-2, -1))
             case "expectation":
                 cost = task.resource.expected(p, knobs)  # eq. (8)
@@ -77,7 +80,7 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
         if knobs.half_steps:
             yield task.step(t, p, z, signal, "credit", loss=loss, tau=tau, lam_effective=lam)
         optimiser.apply()
-        yield task.step(t, alpha.softmax(-1), z, signal, loss=loss, tau=tau, lam_effective=lam)
+        yield task.step(t, gates.softmax(alpha, task.allowed), z, signal, loss=loss, tau=tau, lam_effective=lam)
 
 
 @torch.no_grad()
