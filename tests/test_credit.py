@@ -196,6 +196,14 @@ def test_score_of_the_concrete_density():
     assert (score.mean(0).abs() < 4 * score.std(0) / DRAWS**0.5).all()
 
 
+def test_score_over_the_live_operations():
+    """Eq. (7) on an edge that lacks an operation is that of an edge with the others alone; the missing one has 0."""
+    g, live = gates.gumbel(EDGE, seeded(6)), torch.tensor([True, False, True, True])
+    found = credit.concrete_score(g, live)
+    torch.testing.assert_close(found[live], credit.concrete_score(g[live]))
+    assert found[1] == 0
+
+
 def test_one_hot_score():
     """∇ log p(Z) = Z − p: the derivative of log p, and its exact mean 0 by enumeration."""
     p = EDGE.softmax(-1)

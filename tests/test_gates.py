@@ -22,6 +22,25 @@ def samples(tau, seed=0):
     return gates.concrete(ALPHA.expand(DRAWS, 4), tau, seeded(seed))
 
 
+LIVE = torch.tensor([[True, True, True, True], [True, False, True, False], [False, False, False, True]])
+
+
+@pytest.mark.parametrize("live", LIVE)
+def test_what_is_not_live_has_no_share(live):
+    """Softmax, sample (3) and their gradients are those of a table without the other operations; theirs are 0."""
+    g, weights = gates.gumbel(ALPHA, seeded(1)), torch.arange(4.0, dtype=torch.float64)
+    for draw in (lambda a, g, *live: gates.softmax(a, *live), lambda a, g, *live: gates.concrete(a, 0.7, g, *live)):
+        alpha, alone = ALPHA.clone().requires_grad_(), ALPHA[live].clone().requires_grad_()
+        whole = draw(alpha, g, live)
+        part = draw(alone, g[live], torch.ones_like(alone, dtype=torch.bool))
+        torch.testing.assert_close(whole[live], part)
+        assert (whole[~live] == 0).all()
+        (whole @ weights).backward()
+        (part @ weights[live]).backward()
+        torch.testing.assert_close(alpha.grad[live], alone.grad)
+        assert (alpha.grad[~live] == 0).all()
+
+
 def test_gumbel_has_the_gumbel_distribution():
     """G = −log(−log U): compared with its distribution function exp(−exp(−g))."""
     draws = gates.gumbel(torch.zeros(DRAWS, 1, dtype=torch.float64), seeded())
