@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -163,6 +163,7 @@ class Traits:
         discrete: every weight step trains one operation an edge.
         passes: (a, b), where one iteration passes a·K + b times forward through single operations, on each edge.
         probs: what `Step.probs` are. "simplex": rows sum to 1; "box": each entry lies in [0, 1]; "none".
+        options: (option, value) → what that value changes here, by name: `{("level", "single"): {"levels": 1}}`.
     """
 
     gates: str = "none"
@@ -173,6 +174,12 @@ class Traits:
     discrete: bool = False
     passes: tuple[int, int] = (0, 0)
     probs: str = "simplex"
+    options: Mapping[tuple[str, Any], Mapping[str, Any]] = field(default_factory=dict)
+
+    def under(self, **options: Any) -> Traits:
+        """The traits of the method with `options`."""
+        changes = [self.options.get(item, {}) for item in options.items()]
+        return replace(self, **{name: value for change in changes for name, value in change.items()})
 
 
 def declare(own_rule: str = "argmax", traits: Traits | None = None, /, **knobs: Knob) -> Callable[[_M], _M]:
