@@ -16,6 +16,11 @@ class LeftOut(UserWarning):
     """Something asked for cannot be had on this machine; the message says what is done instead, and why."""
 
 
+def sentence(error: BaseException) -> str:
+    """What a view or the command line says of ``error``: a ``UserError`` speaks for itself, others are named."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
+
+
 def near(value: Any, allowed: Iterable[str]) -> str:
     """`" Did you mean 'snas'?"` for the closest of `allowed`, or nothing when none is close."""
     match = difflib.get_close_matches(str(value), list(allowed), n=1)

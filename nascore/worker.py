@@ -21,12 +21,13 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nascore.errors import UserError
+from nascore.errors import UserError, sentence
 from nascore.record import Writer
 from nascore.run import HALF_PHASES, Run
 
 if TYPE_CHECKING:
     from nascore.fan import Fan, Forking
+    from nascore.heat import Heat, Racing
     from nascore.jobs import Job
 
 Message = dict[str, Any]
@@ -46,7 +47,7 @@ class Worker:
     def __init__(self, inbox: Inbox, tell: Callable[[Message], None]):
         self.inbox = inbox
         self.tell = tell
-        self.run: Run | Forking | None = None
+        self.run: Run | Forking | Racing | None = None
         self._id: str | None = None  # of the run as the recording has it
         self._paused = False
         self._halving = False  # a half step, not the user, has switched the knob half_steps on
@@ -121,8 +122,8 @@ class Worker:
             self.run = unpack(message["job"]).open()
         except BaseException as error:
             self._report(error)
-            settle(message["record"], self._id, "failed", _sentence(error))
-            self.tell({"event": "ended", "run": self._id, "state": "failed", "error": _sentence(error)})
+            settle(message["record"], self._id, "failed", sentence(error))
+            self.tell({"event": "ended", "run": self._id, "state": "failed", "error": sentence(error)})
             return
         self._yields = self._steps = 0
         self._due = 0.0
@@ -162,7 +163,7 @@ class Worker:
             return
         except BaseException as error:  # also what a method may raise to leave: the worker outlives it
             self._report(error)
-            self._end(_sentence(error))
+            self._end(sentence(error))
             return
         self._yields = max(self._yields - 1, 0)
         if step.phase not in HALF_PHASES:
@@ -183,7 +184,7 @@ class Worker:
     def _report(self, error: BaseException) -> None:
         lines = "".join(traceback.format_exception(error)).splitlines()
         told = [] if isinstance(error, UserError) else lines[-TAIL:]
-        self.tell({"event": "error", "run": self._id, "error": _sentence(error), "traceback": "\n".join(told)})
+        self.tell({"event": "error", "run": self._id, "error": sentence(error), "traceback": "\n".join(told)})
 
 
 def prepare(task: Any, method: Any) -> None:
@@ -210,22 +211,18 @@ def settle(path: Any, run: str | None, status: str, error: str | None = None) ->
             writer.close()
 
 
-def _sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def pack(job: Job | Fan) -> str:
+def pack(job: Job | Fan | Heat) -> str:
     """A job as text, by cloudpickle, so that it may hold functions of a notebook cell."""
     import cloudpickle
 
     return base64.b64encode(cloudpickle.dumps(job)).decode()
 
 
-def unpack(job: Job | Fan | str) -> Job | Fan:
+def unpack(job: Job | Fan | Heat | str) -> Job | Fan | Heat:
     """A job from its text; only ever given what one's own parent process wrote."""
     import cloudpickle
 
-    found: Job | Fan = cloudpickle.loads(base64.b64decode(job)) if isinstance(job, str) else job
+    found: Job | Fan | Heat = cloudpickle.loads(base64.b64decode(job)) if isinstance(job, str) else job
     return found
 
 

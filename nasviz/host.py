@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from nascore import space as spaces
-from nascore.errors import UserError, choose, number
+from nascore.errors import UserError, choose, number, sentence
 from nascore.jobs import Job, branch_jobs, presets, tasks
 from nascore.methods import METHODS
 from nascore.record import Recording, shipped
@@ -156,7 +156,7 @@ class Cockpit(Shown):
         try:
             yield
         except Exception as error:
-            self._error = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self._error = sentence(error)
 
     def _publish(self) -> None:
         for event in self.runner.drain():

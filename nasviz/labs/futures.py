@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nascore import verdict
-from nascore.errors import UserError, choose, number
+from nascore.errors import UserError, choose, number, sentence
 from nascore.fan import Fan
 from nascore.record import Recording, runs
 from nascore.run import Knob, Method
@@ -294,7 +294,7 @@ class FanOfFutures(Shown):
             yield
         except Exception as error:
             with self._lock:
-                self._error = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                self._error = sentence(error)
                 self._tell_status()
 
     # -- what is shown

@@ -15,7 +15,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from nascore.errors import choose
+from nascore.errors import choose, sentence
 from nascore.record import Recording
 from nasviz import frames
 from nasviz.layout import edge_names
@@ -179,7 +179,7 @@ class View(anywidget.AnyWidget):
             try:
                 handler(str(content.get("name")), dict(content.get("payload") or {}))
             except Exception as error:  # an exception in a callback would only reach the log
-                self.status = {**self.status, "error": f"{type(error).__name__}: {error}"}
+                self.status = {**self.status, "error": sentence(error)}
 
 
 class CellView(View):
