@@ -1,28 +1,54 @@
 """What a search found: derive the child, measure it with inherited weights or retrain it, compare over seeds.
 
+From a search to a number one may report: ``derive`` the cells, ``inherited`` or ``retrain`` them, ``select`` among the
+cells of several searches. The statistics over seeds and at equal cost are those of ``nascore.paired``, also found here.
+
 This module is the only one that looks at the test images, and no method imports it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from nascore.errors import UserError
+from nascore.errors import UserError, number
 from nascore.graph import CellGraph
+from nascore.paired import Comparison, compare, interval, league, over_random, read_at
 from nascore.supernet import Child, batch_norms
 
 if TYPE_CHECKING:
+    from nascore.run import Step
+    from nascore.space import Rule, Space
     from nascore.task import Batch, Task
 
+__all__ = ["Comparison", "compare", "interval", "league", "over_random", "read_at"]  # besides what is defined here
 CHUNK = 100  # images at once: as fast as any on a CPU, and little memory
+
+# From a search to its child -----------------------------------------------------------------------------------------
+
+
+def derive(space: Space, step: Step, rule: Rule = "argmax") -> dict[str, CellGraph]:
+    """The cells that a search stands for at ``step``.
+
+    A method that keeps cells of its own (random search: the best seen) gives those, whatever the rule. Otherwise
+    ``"argmax"`` takes the strongest operation of every edge, *none* included, and ``"top2"`` the two strongest incoming
+    edges of every node without *none*, see ``Space.decode``.
+
+    Raises:
+        UserError: no such rule, or the step holds neither cells nor probabilities.
+    """
+    if step.graphs is not None:
+        return dict(step.graphs)
+    if step.probs is None:
+        raise UserError(f"step: the one at t = {step.t} holds neither graphs nor probs, so no child can be derived.")
+    return space.decode(step.probs, rule)
 
 
 def inherit(task: Task, graphs: Mapping[str, CellGraph]) -> Child:
@@ -76,8 +102,24 @@ def inherited(task: Task, graphs: Mapping[str, CellGraph], split: str = "valid")
     return found | {"child_accuracy_recalibrated": accuracy(child, task.images(split))}
 
 
-def trained(task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = None) -> tuple[Child, float]:
-    """The child trained from new weights on train ∪ search as ``task`` trains its supernet, and its last loss.
+class Trained(NamedTuple):
+    """A child trained from new weights, and what that took.
+
+    Attributes:
+        child: the network.
+        loss: of its last batch, in nats.
+        cpu_seconds: processor time of the training.
+        examples: images it saw, counted every time.
+    """
+
+    child: Child
+    loss: float
+    cpu_seconds: float
+    examples: int
+
+
+def trained(task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = None) -> Trained:
+    """The child trained from new weights on train ∪ search as ``task`` trains its supernet, by default as long.
 
     Initial weights and batches come from the task's seed alone, so children are compared on equal terms.
     """
@@ -89,57 +131,75 @@ def trained(task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = No
         child = Child(fresh.space, graphs, *size, in_channels=net.in_channels).to(fresh.device)
     optimiser = fresh.optimisers(weights=child)
     loss = torch.zeros(())
+    began = time.process_time()
     with fresh.execution.arithmetic():
         for _ in fresh.clock(optimiser=optimiser):
             loss = fresh.loss(fresh.batch("train+search"), None, network=child)
             optimiser.step_weights(loss)
-    return child, float(loss.detach())
+    return Trained(child, float(loss.detach()), time.process_time() - began, fresh.counters["examples"])
 
 
 def retrain(
     task: Task, graphs: Mapping[str, CellGraph], epochs: int | None = None, split: str = "valid"
 ) -> dict[str, float]:
     """Train the child from scratch (see ``trained``) and measure it on ``split``."""
-    child, loss = trained(task, graphs, epochs)
+    child, loss, cpu_seconds, examples = trained(task, graphs, epochs)
     return {
         "loss": loss,
         "accuracy": accuracy(child, task.images(split)),
         "cost": float(task.resource.expected(torch.tensor(task.space.one_hot(graphs)))),
         "parameters": float(child.parameter_count()),
+        "cpu_seconds": cpu_seconds,
+        "examples": float(examples),
     }
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Paired runs a − b: median difference with its 95 % bootstrap interval, and how often a was larger."""
+class Found:
+    """The cells of one search, and what the search took in processor time and images."""
 
-    n: int
-    median: float
-    low: float
-    high: float
-    wins: int
+    graphs: Mapping[str, CellGraph]
+    cpu_seconds: float = 0.0
+    examples: int = 0
 
 
-def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Median of ``values`` (one a seed) and its bootstrap interval: (median, low, high).
+@dataclass(frozen=True)
+class Selection:
+    """The best of several searches.
 
-    Percentile bootstrap with 9 999 resamples and a fixed seed (Efron, 1979).
+    Attributes:
+        best: which one.
+        graphs: its cells.
+        accuracies: on valid, after the short training, one a search.
+        cpu_seconds, examples: of all the searches and of the short trainings together.
     """
-    from scipy.stats import bootstrap
 
-    sample = np.asarray(values, dtype=float)
-    if sample.ndim != 1 or len(sample) < 2 or not np.isfinite(sample).all():
-        raise UserError(f"values: {values!r} must be two or more finite numbers, one a seed.")
-    centre = float(np.median(sample))
-    if np.ptp(sample) == 0:  # every resample is the sample itself
-        return centre, centre, centre
-    found = bootstrap(
-        (sample,), np.median, confidence_level=confidence, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return centre, float(found.low), float(found.high)
+    best: int
+    graphs: Mapping[str, CellGraph]
+    accuracies: tuple[float, ...]
+    cpu_seconds: float
+    examples: int
 
 
-def compare(a: ArrayLike, b: ArrayLike) -> Comparison:
-    """Compare two methods on the same seeds, value by value: median of a − b, its interval, and a's wins."""
-    difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    return Comparison(len(difference), *interval(difference), wins=int((difference > 0).sum()))
+def select(task: Task, searches: Sequence[Found], epochs: int) -> Selection:
+    """Train the cells of several searches from new weights for a few ``epochs`` and keep the best on valid.
+
+    What the DARTS authors do with four searches (Liu et al., 2019, section 3.2). What is kept is trained in full
+    afterwards and measured on test once, with ``retrain``.
+
+    Raises:
+        UserError: there is nothing to select from, or cells do not fit the task's space.
+    """
+    if not searches:
+        raise UserError("searches: there are none; give the Found cells of one or more.")
+    number("epochs", epochs, low=1, integer=True)
+    tried = [retrain(task, found.graphs, epochs, "valid") for found in searches]
+    accuracies = tuple(each["accuracy"] for each in tried)
+    best = int(np.argmax(accuracies))  # the first of equals
+    return Selection(
+        best,
+        searches[best].graphs,
+        accuracies,
+        sum(found.cpu_seconds for found in searches) + sum(each["cpu_seconds"] for each in tried),
+        sum(found.examples for found in searches) + int(sum(each["examples"] for each in tried)),
+    )

@@ -1,6 +1,5 @@
 """Deriving, measuring and retraining children, and the statistics over seeds."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -80,7 +79,10 @@ def test_retraining_learns_and_repeats(task):
     graphs = task.space.decode(torch.eye(5)[torch.tensor([[3] * 5, [1] * 5])])
     first = evaluate.retrain(task, graphs, epochs=6)
     assert first["accuracy"] > 0.5
-    assert first == evaluate.retrain(task, graphs, epochs=6)
+    assert first["examples"] == 6 * 15 * 64
+    again = evaluate.retrain(task, graphs, epochs=6)
+    assert 0 < first.pop("cpu_seconds") != again.pop("cpu_seconds")
+    assert first == again
     expected = task.resource.expected(torch.tensor(task.space.one_hot(graphs)))
     assert first["cost"] == pytest.approx(float(expected))
     assert first["parameters"] > 0
@@ -96,31 +98,32 @@ def test_retraining_leaves_the_search_alone(task):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_interval_holds_the_true_median_as_often_as_it_says():
-    """Coverage of the 95 % bootstrap interval of a median, by simulation: 10 seeds each."""
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(200):
-        _, low, high = evaluate.interval(rng.normal(size=10))
-        hits += low <= 0 <= high
-    assert 0.88 < hits / 200 <= 1
+def test_the_child_of_a_step_is_the_methods_own_or_that_of_a_rule(task):
+    graphs, drawn = child(task)
+    uniform = torch.full(task.space.shape, 0.2)
+    assert evaluate.derive(task.space, task.step(0, uniform, graphs=graphs), "top2") == graphs
+    probs = (drawn + uniform).numpy()
+    assert evaluate.derive(task.space, task.step(0, torch.as_tensor(probs))) == graphs
+    two = evaluate.derive(task.space, task.step(0, torch.as_tensor(probs)), "top2")
+    assert all(len(graph.into(node)) == 2 for graph in two.values() for node in graph.output)
+    with pytest.raises(UserError, match="t = 7 holds neither graphs nor probs"):
+        evaluate.derive(task.space, task.step(7))
+    with pytest.raises(UserError, match="rule: 'top' is not one of argmax, top2"):
+        evaluate.derive(task.space, task.step(0, uniform), "top")
 
 
-def test_comparison_is_paired():
-    a, b = np.array([0.9, 0.8, 0.7, 0.95]), np.array([0.8, 0.75, 0.72, 0.9])
-    found = evaluate.compare(a, b)
-    assert (found.n, found.wins) == (4, 3)
-    assert found.median == pytest.approx(0.05)
-    assert -0.02 - 1e-9 <= found.low <= found.median <= found.high <= 0.1 + 1e-9
-    shifted = evaluate.compare(a + np.arange(4), b + np.arange(4))  # what the seeds share drops out
-    assert (shifted.low, shifted.high) == pytest.approx((found.low, found.high))
-
-
-def test_interval_of_equal_values():
-    assert evaluate.interval([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5)
-
-
-@pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan], [[1.0, 2.0]]])
-def test_interval_refuses_what_is_no_sample(values):
-    with pytest.raises(UserError, match=r"values: .* must be two or more finite numbers"):
-        evaluate.interval(values)
+def test_the_best_of_several_searches_is_the_best_on_valid_and_all_are_paid_for(task):
+    """The cells that learn win over cells of *none*; what every search and every short training took is added up."""
+    nothing = task.space.decode(torch.eye(5)[torch.zeros(2, 5, dtype=torch.int64)])
+    convs = task.space.decode(torch.eye(5)[torch.full((2, 5), 3)])
+    chosen = evaluate.select(task, [evaluate.Found(nothing, 10, 1000), evaluate.Found(convs, 20, 500)], epochs=2)
+    assert (chosen.best, chosen.graphs) == (1, convs)
+    short = [evaluate.retrain(task, graphs, 2) for graphs in (nothing, convs)]
+    assert chosen.accuracies == tuple(each["accuracy"] for each in short)
+    assert chosen.accuracies[0] < chosen.accuracies[1]
+    assert chosen.examples == 1500 + 2 * 2 * 15 * 64
+    assert 30 < chosen.cpu_seconds < 60
+    with pytest.raises(UserError, match="there are none"):
+        evaluate.select(task, [], 2)
+    with pytest.raises(UserError, match="epochs: 0 is not a whole number of at least 1"):
+        evaluate.select(task, [evaluate.Found(convs)], 0)
