@@ -45,7 +45,7 @@ def graphs(space: Space, child: ArrayLike) -> dict[str, CellGraph]:
 
 
 def inherited(task: Task, children: Sequence[Mapping[str, CellGraph]] | None = None) -> dict[str, list[int]]:
-    """How many images each child (by default those of ``draw``) classifies rightly with its weights in ``task.network``.
+    """How many images each child classifies rightly with its weights in ``task.network``; by default those of ``draw``.
 
     The lists ``valid_stale`` and ``test_stale`` use batch norm's statistics as inherited, ``valid_recalibrated`` and
     ``test_recalibrated`` those of the child's own sums.
