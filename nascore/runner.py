@@ -22,6 +22,7 @@ from weakref import WeakSet
 from nascore import worker
 from nascore.errors import UserError, choose, number
 from nascore.fan import Fan
+from nascore.heat import Heat
 from nascore.jobs import Job
 from nascore.record import Writer
 from nascore.worker import Message
@@ -52,7 +53,7 @@ class Runner:
         self.kind: str = choose("kind", kind, ("process", "thread"))
         self.notify = notify
         self.state = "idle"
-        self.job: Job | Fan | None = None
+        self.job: Job | Fan | Heat | None = None
         self._run: str | None = None  # the id of its run, which a job that was refused forgets
         self._speed: float | None = None
         self._events: SimpleQueue[Message] = SimpleQueue()
@@ -70,7 +71,7 @@ class Runner:
         names = {"method": method, "task": task}
         self._send("prepare", **{name: value for name, value in names.items() if isinstance(value, str)})
 
-    def begin(self, job: Job | Fan, paused: bool = False) -> str:
+    def begin(self, job: Job | Fan | Heat, paused: bool = False) -> str:
         """Send a job to the worker; a run that is under way is stopped first.
 
         Returns:
