@@ -1,0 +1,222 @@
+"""Toy problems of one edge, where every searcher's equations can be run to the end and checked by hand.
+
+The K operations of the edge give fixed vectors o_k, so the node is x = Σ_k z_k o_k and the loss is quadratic:
+
+    L(z) = ½ ‖Σ_k z_k o_k − t‖²,    ∂L/∂z_k = ⟨x − t, o_k⟩
+
+A child uses one operation: its loss is L(e_k).  The best mixture and the best child may be far apart, which is what
+these toys are for.  A ``Problem`` may hold many problems at once, on the axes before [op, dim].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Generator, Tensor
+
+from nascore import gates
+from nascore.errors import choose
+from nascore.proximal import largest, project, prox_c1, prox_c2
+
+Variant = Literal["published", "unit gate", "released"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the operations of one edge give, and what the node should be."""
+
+    outputs: Float[Tensor, "*problem op dim"]
+    target: Float[Tensor, "*problem dim"]
+
+    def loss(self, z: Float[Tensor, "*problem op"]) -> Float[Tensor, "*problem"]:
+        """L(z) = ½ ‖Σ_k z_k o_k − t‖²."""
+        return (self.node(z) - self.target).square().sum(-1) / 2
+
+    def gradient(self, z: Float[Tensor, "*problem op"]) -> Float[Tensor, "*problem op"]:
+        """∂L/∂z_k = ⟨x − t, o_k⟩, also of the operations whose gate is 0."""
+        return (self.outputs * (self.node(z) - self.target).unsqueeze(-2)).sum(-1)
+
+    def node(self, z: Float[Tensor, "*problem op"]) -> Float[Tensor, "*problem dim"]:
+        """The node x = Σ_k z_k o_k."""
+        return (z.unsqueeze(-1) * self.outputs).sum(-2)
+
+    @property
+    def children(self) -> Float[Tensor, "*problem op"]:
+        """L(e_k): the loss of every operation alone."""
+        return (self.outputs - self.target.unsqueeze(-2)).square().sum(-1) / 2
+
+    def regret(self, chosen: Int64[Tensor, "*problem"]) -> Float[Tensor, "*problem"]:
+        """How much larger the chosen child's loss is than the best child's."""
+        children = self.children
+        return children.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - children.amin(-1)
+
+
+class Path(NamedTuple):
+    """What a searcher went through, one entry a step."""
+
+    probs: Float[Tensor, "step *problem op"]  # p = softmax(α), or A of the proximal ones
+    gates: Float[Tensor, "step *problem op"]  # where the loss or its gradient was asked for
+
+    @property
+    def derived(self) -> Int64[Tensor, "*problem"]:
+        """The operation that is largest at the end."""
+        return self.probs[-1].argmax(-1)
+
+    @property
+    def visits(self) -> Float[Tensor, "*problem op"]:
+        """Share of the steps at which each operation was the active one, of a searcher with discrete gates."""
+        return largest(self.gates).mean(0)
+
+
+def ensemble() -> Problem:
+    """Operations A, B, C where the best mixture and the best child differ.
+
+    With unit vectors u ⊥ v and t = u + v: o_A = 0.9 (u + v) is nearly right alone; o_B = 2u and o_C = 2v are far off,
+    but their plain mean is t.
+    """
+    outputs = torch.tensor([[0.9, 0.9], [2.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    return Problem(outputs, torch.ones(2, dtype=torch.float64))
+
+
+def duplicated() -> Problem:
+    """Two identical operations and a third: t = ¾ o_1 + ¼ o_3 with o_1 = o_2 ⊥ o_3, unit vectors."""
+    outputs = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    return Problem(outputs, torch.tensor([0.75, 0.25], dtype=torch.float64))
+
+
+def random_problems(count: int = 300, ops: int = 5, dim: int = 4, seed: int = 0) -> Problem:
+    """``count`` problems with operations and targets drawn from N(0, 1)."""
+    noise = Generator().manual_seed(seed)
+    outputs = torch.randn(count, ops, dim, generator=noise, dtype=torch.float64)
+    return Problem(outputs, torch.randn(count, dim, generator=noise, dtype=torch.float64))
+
+
+def darts(problem: Problem, steps: int = 1000, lr: float = 0.5, start: Tensor | None = None) -> Path:
+    """DARTS: gradient descent on L(softmax(α)), all operations at once; Liu et al. (2019), eq. (2).
+
+    ``start`` are the first logits, 0 by default.
+    """
+
+    def gradient(t: int, p: Tensor) -> tuple[Tensor, Tensor]:
+        return p, through_softmax(p, problem.gradient(p))
+
+    return _descent(problem, steps, lr, gradient, start)
+
+
+def expectation(problem: Problem, steps: int = 1000, lr: float = 0.5) -> Path:
+    """Gradient descent on the exact mean loss of a child, E[L(e_k)] = Σ_k p_k L(e_k)."""
+    children = problem.children
+    return _descent(problem, steps, lr, lambda t, p: (p, through_softmax(p, children)), None)
+
+
+def snas(
+    problem: Problem,
+    noise: Generator,
+    steps: int = 1000,
+    lr: float = 0.1,
+    tau_start: float = 1.0,
+    tau_end: float = 0.1,
+) -> Path:
+    """SNAS: one concrete sample a step, temperature falling on a straight line; Xie et al. (2019), eqs. (3) and (4)."""
+
+    def gradient(t: int, p: Tensor) -> tuple[Tensor, Tensor]:
+        tau = gates.anneal(tau_start, tau_end, t / steps)
+        z = gates.concrete(p.log(), tau, noise)  # eq. (3): log p and α differ by a constant, which softmax ignores
+        return z, through_softmax(z, problem.gradient(z)) / tau  # eq. (4)
+
+    return _descent(problem, steps, lr, gradient, None)
+
+
+def through_softmax(p: Float[Tensor, "*problem op"], towards: Float[Tensor, "*problem op"]) -> Tensor:
+    """∂L/∂α_k = p_k (∂L/∂p_k − Σ_l p_l ∂L/∂p_l) for p = softmax(α)."""
+    return p * (towards - (p * towards).sum(-1, keepdim=True))
+
+
+def nasp(
+    problem: Problem,
+    variant: Variant = "published",
+    steps: int = 1000,
+    epsilon: float = 0.02,
+    start: Tensor | None = None,
+) -> Path:
+    """NASP: Ā = prox_C₁(A), then A ← prox_C₂(A − ε ∇L(Ā)); Yao et al. (2020), see ``nascore.methods.nasp``.
+
+    ``"published"`` is that.  ``"unit gate"`` takes e_k* for Ā, and ``"released"``, as the authors' code does, also Adam
+    (0.5, 0.999) with weight decay 10⁻³ for the step.  ``start`` is the first A, ½ everywhere by default.
+    """
+    choose("variant", variant, get_args(Variant))
+    a = torch.full_like(problem.children, 0.5) if start is None else start.clone()
+    adam = torch.optim.Adam([a], lr=epsilon, betas=(0.5, 0.999), weight_decay=1e-3)
+    probs, seen = [], []
+    for _ in range(steps):
+        discrete = prox_c1(a) if variant == "published" else largest(a)
+        probs.append(a.clone())
+        seen.append(discrete)
+        a.grad = problem.gradient(discrete)
+        if variant == "released":
+            adam.step()
+        else:
+            a -= epsilon * a.grad
+        a.copy_(prox_c2(a))
+    return Path(torch.stack(probs), torch.stack(seen))
+
+
+def proximal_gradient(problem: Problem, steps: int = 1000, epsilon: float = 0.02, start: Tensor | None = None) -> Path:
+    """Plain proximal gradient, A ← prox_C(A − ε ∇L(A)) with C = C₁ ∩ C₂: A itself is discrete.
+
+    What is not chosen is put back to 0 at every step, so a step that is shorter than the chosen entry is high can
+    never choose anything else.
+    """
+    a = project(torch.full_like(problem.children, 0.5) if start is None else start)
+    path = []
+    for _ in range(steps):
+        path.append(a)
+        a = project(a - epsilon * problem.gradient(a))
+    return Path(torch.stack(path), torch.stack(path))
+
+
+def _descent(
+    problem: Problem,
+    steps: int,
+    lr: float,
+    gradient: Callable[[int, Tensor], tuple[Tensor, Tensor]],
+    start: Tensor | None,
+) -> Path:
+    """Gradient descent on logits; ``gradient(t, p)`` answers the gates and ∂L/∂α."""
+    alpha = torch.zeros_like(problem.children) if start is None else start
+    probs, seen = [], []
+    for t in range(steps):
+        p = alpha.softmax(-1)
+        z, slope = gradient(t, p)
+        probs.append(p)
+        seen.append(z)
+        alpha = alpha - lr * slope
+    return Path(torch.stack(probs), torch.stack(seen))
+
+
+class Score(NamedTuple):
+    """How good what a searcher chose is, over many problems."""
+
+    best: float  # share of the problems in which it is the best child
+    regret: float  # mean of the child's loss less the best child's
+
+
+def scores(problem: Problem, seed: int = 0) -> dict[str, Score]:
+    """Every searcher on many problems; of NASP the operation that was active most often counts, as it need not end."""
+    chosen = {
+        "DARTS": darts(problem).derived,
+        "annealed SNAS": snas(problem, Generator().manual_seed(seed)).derived,
+        "exact expectation": expectation(problem).derived,
+        "plain proximal gradient": proximal_gradient(problem).derived,
+    }
+    for variant in get_args(Variant):
+        chosen[f"NASP, {variant}"] = nasp(problem, variant).visits.argmax(-1)
+    return {name: _score(problem.regret(each)) for name, each in chosen.items()}
+
+
+def _score(regret: Float[Tensor, " problem"]) -> Score:
+    return Score(float((regret == 0).double().mean()), float(regret.mean()))
