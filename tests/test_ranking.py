@@ -5,6 +5,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import bootstrap, kendalltau
 
 from nascore import evaluate, ranking
 from nascore.errors import UserError
@@ -24,6 +25,7 @@ def test_tau_counts_pairs(seed):
     a, b = rng.integers(0, 6, 25), rng.integers(0, 6, 25)  # many ties
     found = ranking.agree(a, b, k=5)
     assert found.tau == pytest.approx(counted(a, b))
+    assert found.tau == pytest.approx(kendalltau(a, b).statistic)
     same = sum(a[i] == a[j] for i, j in combinations(range(25), 2))
     assert found.ties == pytest.approx(same / (25 * 24 / 2))
     assert found.low <= found.tau <= found.high
@@ -57,6 +59,23 @@ def test_tau_of_correlated_normals(rho):
     found = ranking.agree(x, y)
     assert found.low <= 2 / np.pi * np.arcsin(rho) <= found.high
     assert found.high - found.low < 0.2
+
+
+def test_the_interval_is_that_of_resampled_children():
+    rng = np.random.default_rng(7)
+    a = rng.integers(0, 12, 20)
+    b = a + rng.normal(size=20) * 3
+    found = ranking.agree(a, b)
+    slow = bootstrap(
+        (a, b),
+        lambda x, y: kendalltau(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=ranking.RESAMPLES,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx(tuple(slow))
 
 
 def test_the_top_is_the_mean_over_all_ways_to_break_ties():
