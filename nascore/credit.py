@@ -7,6 +7,7 @@ Neural Architecture Search", 2019, numbered as in ``nascore.methods.snas``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nascore import gates
+from nascore.devices import move
 
 if TYPE_CHECKING:
     from nascore.fused import Trace
@@ -28,6 +30,17 @@ def marginal(seen: Float[Tensor, "*run cell edge op"]) -> Float[Tensor, "*run ce
     if seen.grad is None:
         return torch.full_like(seen, torch.nan).detach()
     return 0.0 - seen.grad  # not −grad: the credit of *none* is 0, not −0
+
+
+def computed(
+    seen: Float[Tensor, "*run cell edge op"], ran: Bool[Tensor, "..."], ops: Sequence[str]
+) -> Float[Tensor, "*run cell edge op"]:
+    """``marginal`` where only the operations in ``ran`` were computed: NaN for the others.
+
+    ``ops`` are the names along the last axis; of *none* it is known without computing that its credit is 0.
+    """
+    known = ran | move(torch.tensor([op == "none" for op in ops]), ran.device)
+    return marginal(seen).where(known, torch.nan)
 
 
 def complete(network: Supernet, trace: Trace) -> Float[Tensor, "*run cell edge op"]:

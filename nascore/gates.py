@@ -57,13 +57,31 @@ def concrete(
     function) or have to be kept fixed (finite differences).  Each row is positive and sums to 1, over the
     ``live`` operations if given (``softmax``).  ``UserError`` unless ``tau`` is above 0.
     """
-    if isinstance(tau, Tensor):
-        tau = tau.view(-1, *[1] * (alpha.dim() - 1))
-    elif not tau > 0:
-        raise UserError(f"tau: {tau} is not above 0; a temperature of 0.01 already gives all but one-hot gates.")
     g = noise if isinstance(noise, Tensor) else gumbel(alpha, noise)
-    noisy = (alpha + g) / tau
+    noisy = (alpha + g) / temperature(tau, alpha)
     return noisy.softmax(-1) if live is None else softmax(noisy, live)  # eq. (3)
+
+
+def annealed(
+    alpha: Float[Tensor, "*edges op"], tau: float | Float[Tensor, " run"], live: Bool[Tensor, "..."]
+) -> Float[Tensor, "*edges op"]:
+    """softmax(α / τ) over the ``live`` operations at temperature ``tau`` > 0, or one for each run of a batch.
+
+    Eq. (3) without its noise; eq. (1) of ``nascore.methods.asap``.
+    """
+    return softmax(alpha / temperature(tau, alpha), live)
+
+
+def temperature(tau: float | Float[Tensor, " run"], alpha: Float[Tensor, "*edges op"]) -> float | Tensor:
+    """``tau`` so that ``alpha`` can be divided by it; ``UserError`` unless it is above 0."""
+    if not isinstance(tau, Tensor) and not tau > 0:
+        raise UserError(f"tau: {tau} is not above 0; a temperature of 0.01 already gives all but one-hot gates.")
+    return per_run(tau, alpha)
+
+
+def per_run(value: float | Float[Tensor, " run"], like: Float[Tensor, "*edges op"]) -> float | Tensor:
+    """A knob's value so that it goes with ``like``: the number itself, or one for each run of a batch."""
+    return value.view(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) else value
 
 
 def anneal(start: float, end: float, fraction: float) -> float:
@@ -78,9 +96,34 @@ def one_hot(scores: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
     return (largest & (largest.cumsum(-1) == 1)).to(scores.dtype)
 
 
-def straight(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
-    """Straight-through: the value is exactly ``one_hot(z)``, the gradient that of ``z`` (biased)."""
-    return one_hot(z) + (z - z.detach())  # the bracket is exactly 0, so no rounding reaches the gates
+def straight(
+    z: Float[Tensor, "*edges op"], hard: Float[Tensor, "*edges op"] | None = None
+) -> Float[Tensor, "*edges op"]:
+    """Straight-through: the value is exactly ``hard``, or ``one_hot(z)``, the gradient that of ``z`` (biased)."""
+    # The bracket is exactly 0, so no rounding reaches the gates.
+    return (one_hot(z) if hard is None else hard) + (z - z.detach())
+
+
+def scored(drawn: Float[Tensor, "*edges op"], p: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
+    """``drawn``, one-hot samples of ``p``, with the gradient of the score function: ∇⟨g, z⟩ = ⟨g, z⟩ ∇ log p(z).
+
+    So what reaches ``p`` is R of eq. (5) times the score: eq. (6) for samples that are not relaxed.
+    """
+    likelihood = (drawn * p).sum(-1, keepdim=True)
+    return drawn * (likelihood / likelihood.detach())  # the quotient is exactly 1, its gradient ∇ log p
+
+
+def draw(
+    alpha: Float[Tensor, "*edges op"], noise: Noise, live: Bool[Tensor, "..."], count: int = 1
+) -> Bool[Tensor, "*edges op"]:
+    """Which ``live`` operations of every edge are drawn from softmax(α): ``count``, each time without replacement.
+
+    The largest of α + G are such a sample (Gumbel top-k); for one, it is eq. (3) as τ → 0.  An edge with fewer live
+    operations gives all of them.
+    """
+    scores = (alpha.detach() + gumbel(alpha, noise)).masked_fill(~live, -torch.inf)
+    largest = scores.topk(min(count, scores.shape[-1]), -1).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, largest, True) & live
 
 
 def uniform_one_hot(
@@ -108,7 +151,7 @@ def tap(z: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:
 
 
 def active(z: Float[Tensor, "*run cell edge op"]) -> list[Any]:
-    """Index of the largest gate of every edge, [*run][cell][edge]: the only place where a method reads the device.
+    """Index of the largest gate of every edge, [*run][cell][edge]: here and in ``survivors`` methods read the device.
 
     A read waits for the device, so methods call this at most once per half step.  On ``meta``, where
     there is nothing to read, every edge gives operation 0.
@@ -116,3 +159,13 @@ def active(z: Float[Tensor, "*run cell edge op"]) -> list[Any]:
     if z.is_meta:
         return torch.zeros(z.shape[:-1], dtype=torch.int64).tolist()
     return one_hot(z).argmax(-1).tolist()
+
+
+def survivors(live: Bool[Tensor, "*run cell edge op"]) -> Bool[Tensor, "*run cell edge op"]:
+    """``live`` on the CPU, for ``task.loss(…, active=…)``: a read of the device, and counted with those of ``active``.
+
+    On ``meta`` every operation lives.
+    """
+    if live.is_meta:
+        return torch.ones(live.shape, dtype=torch.bool)
+    return live.cpu().clone()  # a copy, as the method prunes in place

@@ -11,6 +11,12 @@ gates of one sample, O_k(x_i) the output of operation k on edge e = (i, j), L th
     (6)  E[ ∇log p(Z) · R ] = ∇E[L] + ∇E[R − L]:  R can replace L exactly where L is affine in x_j, not in general
     (7)  ∇_{α_k} log p(Z) = 1 − K softmax(−G)_k  for the density of (3)
     (8)  C(Z) = Σ c·Z,  ∇_{α_k} E_one-hot[c·Z] = p_k (c_k − p·c)
+
+The one-hot limit is DSNAS: Hu et al., "DSNAS: Direct Neural Architecture Search without Parameter Retraining", CVPR
+2020, written from a summary and from memory. Z is one-hot, so one operation an edge is computed, and (6) is all the
+credit there is:
+
+    (9)  ∂L/∂α_k ≈ ∇_{α_k} log p(Z) · R = (Z_k − p_k) ⟨∂L/∂x_j, O_k*(x_i)⟩,  k* the operation drawn
 """
 
 from __future__ import annotations
@@ -27,12 +33,21 @@ from nascore.run import Knob, Knobs, Step, Traits, declare
 from nascore.task import ARCHITECTURE_LR, WEIGHT_DECAY, WEIGHT_LR, Task
 
 Estimator = Literal["pathwise", "score", "expectation"]
+Sample = Literal["relaxed", "one-hot"]
 DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it by this times the excess cost
 
 
 @declare(
     "argmax",
-    Traits("concrete", "through", levels=1, differentiable=True, complete=True, passes=(1, 0)),
+    Traits(
+        "concrete",
+        "through",
+        levels=1,
+        differentiable=True,
+        complete=True,
+        passes=(1, 0),
+        options={("sample", "one-hot"): {"gates": "one-hot", "credit": "score", "discrete": True, "passes": (0, 1)}},
+    ),
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the expected cost, in nats per unit of cost."),
     budget=Knob(1, 0, 1, "budget", help="Cost that λ is driven to meet by dual ascent; 1 is off."),
     half_steps=Knob(0, 0, 1, "pause between phases", toggle=True, help="Also stop after the credit is known."),
@@ -45,13 +60,16 @@ DUAL_RATE = 0.05  # how fast the budget's multiplier moves; one step changes it 
     architecture_lr=ARCHITECTURE_LR,
     weight_decay=WEIGHT_DECAY,
 )
-def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iterator[Step]:
+def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise", sample: Sample = "relaxed") -> Iterator[Step]:
     """Stochastic neural architecture search: one loss on one sample moves weights and logits together.
 
     ``estimator`` is the gradient of the expected cost: through the sample, by the score function, or that of
-    one-hot samples in closed form.
+    one-hot samples in closed form.  ``sample="one-hot"`` is the limit τ → 0 of DSNAS: only what is drawn is computed,
+    and the sample's own gradient, that of the price too, is (9).  The temperature then has no effect, and the credit
+    of what was not drawn is NaN.
     """
     choose("estimator", estimator, get_args(Estimator))
+    choose("sample", sample, get_args(Sample))
     alpha = task.logits()
     optimiser = task.optimisers(weights=task.network, architecture=alpha, knobs=knobs)
     multiplier = alpha.detach().new_zeros(alpha.shape[:-3])  # μ of the budget constraint; a batch has one a run
@@ -59,11 +77,15 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
     for t in task.clock(alpha=alpha, optimiser=optimiser, multiplier=multiplier):
         tau = gates.anneal(knobs.tau_start, knobs.tau_end, t / task.steps) if knobs.schedule else knobs.tau
         noise = gates.gumbel(alpha, task.noise)
-        z = gates.concrete(alpha, tau, noise, task.allowed)  # eq. (3)
-        seen = gates.tap(z)  # the network sees the tap, the price does not
-        loss = task.loss(task.batch("train+search"), seen)  # eq. (1), one sample
-
         p = gates.softmax(alpha, task.allowed)
+        z = gates.concrete(alpha, tau, noise, task.allowed)  # eq. (3)
+        active = None
+        if sample == "one-hot":
+            z = gates.scored(gates.one_hot(z), p)  # eq. (9)
+            active = gates.active(z)
+        seen = gates.tap(z)  # the network sees the tap, the price does not
+        loss = task.loss(task.batch("train+search"), seen, active=active)  # eq. (1), one sample
+
         lam = knobs.lam + ascend(multiplier, task.resource.expected(p, knobs), knobs.budget)
         match estimator:
             case "pathwise":
@@ -76,7 +98,7 @@ def snas(task: Task, knobs: Knobs, *, estimator: Estimator = "pathwise") -> Iter
                 cost = task.resource.expected(p, knobs)  # eq. (8)
 
         optimiser.backward(loss + lam * cost)  # eq. (4) and the cost's share, both gradients in one backward
-        signal = credit.marginal(seen)
+        signal = credit.marginal(seen) if active is None else credit.computed(seen, z > 0, task.space.ops)
         if knobs.half_steps:
             yield task.step(t, p, z, signal, "credit", loss=loss, tau=tau, lam_effective=lam)
         optimiser.apply()
