@@ -1,0 +1,491 @@
+"""Two choices, every method: how gates are drawn × how credit returns × one or two levels.
+
+The network is a pure function of its gates, so a weight-sharing search is two choices, and whether the architecture
+learns from other images than the weights.  ``assemble`` writes the generator for any combination that makes sense
+from the fragments below; its text, ``method.source``, is what runs.  ``named`` tells which method file a combination
+is, by that file's ``Traits``.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from textwrap import indent
+from typing import Any
+
+from nascore.errors import UserError, choose
+from nascore.run import Knob, Method, Traits, declare
+
+Combination = tuple[str, str, int]
+"""Gates, credit, levels."""
+
+LEVELS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """How gates z are drawn, as the lines that draw them.
+
+    Attributes:
+        help: one sentence.
+        equation: what ``draw`` computes.
+        nature: what is true of z, for a refusal: "… a draw of 'prox' …".
+        draw: lines that make z for the architecture.
+        weights: lines that make it for the weights, where they do not ask for its derivative; by default ``draw``.
+        start: lines before the loop; ``owned`` names what of theirs the clock has to restore.
+        schedule: lines at the beginning of an iteration; ``shown`` names what of theirs is a metric.
+        after: lines once the architecture has moved.
+        finish: lines once the weights have moved.
+        probs: the expression of ``Step.probs``; ``kind`` says what they are, as ``Traits.probs`` does.
+        graphs: the expression of ``Step.graphs``, where the child is not read off ``probs``.
+        active: the expression of what runs in the weight step; "" where everything does.
+        paths: the expression of what may be drawn.
+        options: of the named method, where its file does more than the two choices unless told not to.
+    """
+
+    help: str
+    equation: str
+    nature: str
+    draw: str
+    weights: str = ""
+    start: str = "alpha = task.logits()"
+    owned: tuple[str, ...] = ("alpha",)
+    schedule: str = ""
+    shown: tuple[str, ...] = ()
+    after: str = ""
+    finish: str = ""
+    probs: str = "gates.softmax(alpha, task.allowed)"
+    kind: str = "simplex"
+    graphs: str = ""
+    active: str = ""
+    paths: str = "task.allowed"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Credit:
+    """How credit returns to what is learned, as the lines from the gates to the moved architecture.
+
+    Attributes:
+        help: one sentence.
+        equation: what the lines compute.
+        needs: what it asks of gates, for a refusal: "credit 'through' …".
+        gates: those that have it.
+        lines: compute the loss and move the architecture, at one level the weights too.  ``{batch}``, ``{frozen}``,
+            ``{backward}``, ``{step}`` and ``{move}`` are what differs between one and two levels.
+        levels: those that make sense.
+        signal: the expression of ``Step.credit``; "" where it is not computed.
+        weights: lines of the weight step instead of the usual ones.
+        start, owned, draw, probs: instead of those of the gates.
+    """
+
+    help: str
+    equation: str
+    needs: str
+    gates: tuple[str, ...]
+    lines: str
+    levels: tuple[int, ...] = LEVELS
+    signal: str = ""
+    weights: str = ""
+    start: str = ""
+    owned: tuple[str, ...] = ()
+    draw: str | None = None
+    probs: str = ""
+
+
+_CONCRETE = "gates.concrete(alpha, tau, task.noise, task.allowed)"
+_DRAWN = "z = gates.draw(alpha, task.noise, task.allowed).to(alpha.dtype)"
+_LINEAR = "tau = gates.anneal(knobs.tau_start, knobs.tau_end, t / task.steps)"
+
+GATES: dict[str, Gates] = {
+    "softmax": Gates(
+        "Every operation runs, weighted with the softmax of its logit.",
+        "z = softmax(α)",
+        "is a mixture, not one operation",
+        draw="z = gates.softmax(alpha, task.allowed)",
+    ),
+    "concrete": Gates(
+        "Every operation runs, weighted with a random draw that hardens as the temperature τ falls.",
+        "z = softmax((α + G) / τ),  G ~ Gumbel(0, 1)",
+        "is a mixture, not one operation",
+        draw=f"z = {_CONCRETE}",
+        schedule=_LINEAR,
+        shown=("tau",),
+    ),
+    "straight": Gates(
+        "The strongest operation of a concrete draw is taken whole; derivatives pretend that it was the draw itself.",
+        "z = onehot(z̃),  ∂z := ∂z̃,  z̃ = softmax((α + G) / τ)",
+        "has the derivative of its relaxation, not one of its own",
+        draw=f"z = gates.straight({_CONCRETE})",
+        weights=_DRAWN,
+        schedule=_LINEAR,
+        shown=("tau",),
+        active="gates.active(z)",
+    ),
+    "one-hot": Gates(
+        "One operation on each edge is drawn by lot, and nothing else has to run.",
+        "z = e_k with probability softmax(α)_k",
+        "is a lot, which has no derivative",
+        draw=_DRAWN,
+        active="gates.active(z)",
+    ),
+    "two paths": Gates(
+        "Two operations on each edge are drawn by lot, then one of the two; both run where the architecture learns.",
+        "{a, b} ~ softmax(α) without replacement,  z = e_a or e_b by softmax(α_a, α_b)",
+        "is a lot between two, which has no derivative",
+        draw="""\
+paths, before = gates.draw(alpha, task.noise, task.allowed, 2), alpha.detach().clone()
+z = gates.draw(alpha, task.noise, paths).to(alpha.dtype)""",
+        weights=_DRAWN,
+        after="rescale(alpha, before, paths)  # the other operations keep their probability",
+        active="gates.active(z)",
+        paths="paths",
+    ),
+    "annealed": Gates(
+        "Every living operation runs, weighted with a softmax that hardens; what falls behind is pruned for good.",
+        "z = softmax(α / T) over the living,  T falling",
+        "is a mixture, not one operation",
+        draw="z = gates.annealed(alpha, tau, live)",
+        start="alpha = task.logits()\nlive = task.allowed.expand_as(alpha).clone()",
+        owned=("alpha", "live"),
+        schedule="""\
+s = t / max(1.0, task.steps)
+tau = knobs.tau_start * (knobs.tau_end / knobs.tau_start) ** s
+active = gates.survivors(live)""",
+        shown=("tau",),
+        after="""\
+theta = gates.per_run(knobs.threshold, alpha) * s / task.allowed.sum(-1, keepdim=True)
+live &= survive(gates.annealed(alpha, tau, live), theta)""",
+        probs="gates.annealed(alpha, tau, live)",
+        active="active",
+        paths="live",
+        options={"warm_up": 0.0},
+    ),
+    "uniform": Gates(
+        "One operation on each edge is drawn, each with the same probability for ever; the best child seen is kept.",
+        "z = e_k with probability 1 / K",
+        "does not depend on anything that could learn",
+        draw="drawn = gates.uniform_one_hot(allowed, task.noise)\nz = move(drawn, task.device)",
+        start="""\
+allowed = torch.tensor(task.space.allowed)
+uniform = (allowed / allowed.sum(-1, keepdim=True)).to(task.device)
+best = gates.uniform_one_hot(allowed, task.noise, task.device)""",
+        owned=("best",),
+        finish="""\
+if (t + 1) % task.measure_every == 0:  # the newest child challenges the best one
+    with torch.no_grad():
+        valid = lambda child: task.loss(task.images("valid"), child, update_statistics=False)
+        score = [valid(child) + knobs.lam * task.resource.expected(child, knobs) for child in (z, best)]
+    best.copy_(torch.where((score[0] < score[1])[..., None, None, None], z, best))""",
+        probs="uniform.expand_as(z)",
+        graphs="task.decode(best)",
+        active="drawn",
+    ),
+}
+
+_COST = "knobs.lam * task.resource.expected(z, knobs)"
+
+CREDIT: dict[str, Credit] = {
+    "through": Credit(
+        "The loss is differentiated through the draw, as through any other layer.",
+        "∂L/∂α = Σ_k ∂L/∂z_k ∂z_k/∂α",
+        "differentiates the draw",
+        ("softmax", "concrete", "straight", "annealed"),
+        f"""\
+seen = gates.tap(z)
+loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
+optimiser.{{step}}(loss + {_COST})""",
+        signal="credit.marginal(seen)",
+    ),
+    "unrolled": Credit(
+        "The loss is differentiated through the draw and through the next step of the weights.",
+        "∂L_search(w − ξ ∂L_train(w, z)/∂w, z)/∂z ∂z/∂α",
+        "differentiates the draw and the next step of the weights, which is made on other images",
+        ("softmax", "concrete", "straight", "annealed"),
+        f"""\
+train, search = task.batch("train"), task.batch("search")
+on = lambda batch: lambda w, z: task.loss(batch, z, weights=w, update_statistics=False{{ran}})
+found = bilevel.hypergradient(on(train), on(search), weights, z, optimiser.inner())
+towards = resource.surrogate(z, found.total).sum((-2, -1))  # the gradient for z; its draw does the rest
+optimiser.{{step}}(towards + {_COST})
+loss = found.loss""",
+        levels=(2,),
+        signal="0.0 - found.direct",
+    ),
+    "chosen": Credit(
+        "Only the operation that was drawn is computed, so it alone gets credit, through the relaxed draw.",
+        "∂L/∂α = ∂L/∂z_k* ∂z̃_k*/∂α,  k* the one drawn",
+        "asks for one drawn operation with the derivative of a relaxed draw",
+        ("straight",),
+        """\
+seen = gates.tap(z)
+loss = task.loss({batch}, seen{frozen}, active=gates.active(z))
+p = gates.softmax(alpha, task.allowed)
+optimiser.{step}(loss + knobs.lam * task.resource.expected(p, knobs))""",
+        signal="credit.computed(seen, z > 0, task.space.ops)",
+    ),
+    "binary": Credit(
+        "The derivative towards the drawn gate is used as if it were one towards the probabilities.",
+        "∂L/∂α_i ≈ Σ_j ∂L/∂z_j p_j (δ_ij − p_i)",
+        "puts probabilities in the place of a lot",
+        ("two paths", "one-hot"),
+        f"""\
+z = gates.straight(gates.softmax(alpha, {{paths}}), z)  # ∂z := ∂p
+seen = gates.tap(z)
+loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
+optimiser.{{step}}(loss + {_COST})""",
+        signal="credit.computed(seen, {paths}, task.space.ops)",
+    ),
+    "natural": Credit(
+        "Of two drawn children the one with the lower loss is made likelier, by a step of fixed length.",
+        "θ ← θ + δ G / ‖G‖_F,  G = mean of (u − ū)(z − θ),  u = ±1 by rank",
+        "ranks whole children",
+        ("one-hot",),
+        """\
+c, active = sample(task, theta)
+batch = {batch}
+losses = [task.loss(batch, c[i]{frozen}, active=active[i]) for i in range(SAMPLES)]
+f = torch.stack([loss + knobs.lam * task.resource.expected(z, knobs) for loss, z in zip(losses, c)]).detach()
+u = (f.flip(0) - f).sign()
+loss = torch.stack(losses).mean(0)
+{alone}
+advance(theta, path, gamma, factor, natural_gradient(u, c, theta), knobs.trust, task.allowed)
+z = torch.where((u[0] < 0)[..., None, None, None], c[1], c[0])""",
+        weights="""\
+c, active = sample(task, theta)
+batch = task.batch("train")
+loss = torch.stack([task.loss(batch, c[i], active=active[i]) for i in range(SAMPLES)]).mean(0)
+z = c[0]""",
+        start="""\
+theta = gates.softmax(torch.zeros_like(task.logits()), task.allowed).detach()
+path = torch.zeros_like(theta)
+gamma, factor = theta.new_zeros(theta.shape[:-3]), theta.new_ones(theta.shape[:-3])""",
+        owned=("theta", "path", "gamma", "factor"),
+        draw="",
+        probs="theta",
+    ),
+    "none": Credit(
+        "Nothing is learned about the architecture; only the weights move.",
+        "α stays as it is",
+        "learns nothing about the architecture, for which no images need be set aside",
+        ("uniform", "softmax", "concrete", "one-hot"),
+        "loss = task.loss({batch}, z{active})\noptimiser.step_weights(loss)",
+        levels=(1,),
+    ),
+}
+
+
+def refusal(gates: str, credit: str, levels: int) -> str:
+    """Why a combination does not run, what does with these gates, and the nearest that runs; "" if it runs itself."""
+    wanted = CREDIT[credit]
+    if gates in wanted.gates and levels in wanted.levels:
+        return ""
+    why = f"it {wanted.needs}" + ("" if gates in wanted.gates else f", but a draw of {gates!r} {GATES[gates].nature}")
+    beside = ", ".join(dict.fromkeys(c for g, c, _ in COMBINATIONS if g == gates))
+    closest = title(*nearest(gates, credit, levels))
+    clash = f"gates {gates!r}" if gates not in wanted.gates else f"levels={levels}"
+    return f"credit: {credit!r} does not go with {clash}: {why}; with {gates!r} go {beside}; the nearest is {closest}."
+
+
+def nearest(gates: str, credit: str, levels: int) -> Combination:
+    """The combination that runs and differs least; of equals the one that keeps the gates, then the credit."""
+
+    def distance(other: Combination) -> tuple[int, tuple[bool, ...]]:
+        differs = tuple(a != b for a, b in zip(other, (gates, credit, levels), strict=True))
+        return sum(differs), differs
+
+    return min(COMBINATIONS, key=distance)
+
+
+def check(gates: Any, credit: Any, levels: Any) -> Combination:
+    """The combination, if it runs.
+
+    Raises:
+        UserError: a word is not known, or the three do not go together; the message says what does.
+    """
+    gates, credit = choose("gates", gates, GATES), choose("credit", credit, CREDIT)
+    if levels not in LEVELS:
+        raise UserError(f"levels: {levels!r} is not one of 1, 2.")
+    if problem := refusal(gates, credit, levels):
+        raise UserError(problem)
+    return gates, credit, int(levels)
+
+
+def title(gates: str, credit: str, levels: int) -> str:
+    """A combination for people."""
+    return f"{gates} × {credit} × {levels} level{'s' if levels > 1 else ''}"
+
+
+def identifier(gates: str, credit: str, levels: int) -> str:
+    """A combination as a name of Python: "two_paths_binary_2"."""
+    return re.sub(r"\W", "_", f"{gates}_{credit}_{levels}")
+
+
+COMBINATIONS: tuple[Combination, ...] = tuple(
+    (gates, credit, levels)
+    for gates, credit, levels in product(GATES, CREDIT, LEVELS)
+    if gates in CREDIT[credit].gates and levels in CREDIT[credit].levels
+)
+"""All that run."""
+_BY_NAME = {identifier(*some): some for some in COMBINATIONS}
+
+
+# ------------------------------------------------------------------------------------------------ the text
+
+_MODULES = ("bilevel", "credit", "gates", "resource")
+_NAMES = {
+    "nascore.devices": ("move",),
+    "nascore.fused": ("Trace",),
+    "nascore.methods.asap": ("survive",),
+    "nascore.methods.asng": ("SAMPLES", "advance", "natural_gradient", "sample"),
+    "nascore.methods.proxyless": ("rescale",),
+}
+
+
+def compose(gates: str, credit: str, levels: int) -> str:
+    """The text of the generator for a combination that runs."""
+    g, c = GATES[gates], CREDIT[credit]
+    two, draw = levels == 2, g.draw if c.draw is None else c.draw
+    active = f", active={g.active}" if g.active else ""
+    ran = {"task.allowed": "", "paths": ", active=gates.survivors(paths)", "live": active}[g.paths]
+    differs = {"paths": g.paths, "ran": ran, "active": active}
+    differs |= {
+        "batch": 'task.batch("search")' if two else 'task.batch("train+search")',
+        "frozen": ", update_statistics=False" if two else "",
+        "backward": "optimiser.backward(loss, trace.nodes)" if two else "optimiser.backward(loss)",
+        "step": "step_architecture" if two else "step",
+        "move": "move_architecture" if two else "apply",
+        "alone": "" if two else "optimiser.step_weights(loss)",
+    }
+    signal = c.signal and f"signal = {c.signal.format_map(differs)}"
+    shown = "".join(f", {name}={name}" for name in ("loss", *g.shown))
+    known = "z, signal" if signal else "z"
+    learn = [g.schedule, f"# {g.equation}", draw, f"# {c.equation}", c.lines.format_map(differs), signal, g.after]
+    learn.append(f"p = {c.probs or g.probs}")
+    if two:
+        batch = "train" if c.lines.startswith("train, search =") else 'task.batch("train")'
+        loss = f"loss = task.loss({batch}, z{'' if g.active else '.detach()'}{active})"
+        loop = [
+            *learn,
+            f'yield task.step(t, p, {known}, phase="architecture"{shown})\n',
+            c.weights or f"{g.weights or draw}\n{loss}",
+            "optimiser.step_weights(loss)",
+            f'yield task.step(t, p, z, phase="weights"{shown})',
+        ]
+    else:
+        graphs = f", graphs={g.graphs}" if g.graphs else ""
+        loop = [*learn, g.finish, f"yield task.step(t, p, {known}{graphs}{shown})"]
+    owned = c.owned or g.owned
+    learned = ", architecture=alpha" if "alpha" in owned and credit != "none" else ""
+    start = [c.start or g.start, f"optimiser = task.optimisers(weights=task.network{learned}, knobs=knobs)"]
+    if "weights, z, " in c.lines:
+        start.append("weights = dict(task.network.named_parameters())")
+    restored = ", ".join(f"{name}={name}" for name in (*owned, "optimiser"))
+    body = "\n".join([*start, "", f"for t in task.clock({restored}):", indent("\n".join(filter(None, loop)), "    ")])
+    head = f"def {identifier(gates, credit, levels)}(task: Task, knobs: Knobs) -> Iterator[Step]:"
+    text = indent(f'"""{title(gates, credit, levels).capitalize()}."""\n{body}\n', "    ")
+    return f"{_imports(body)}\n\n\n{head}\n{text}"
+
+
+def _imports(body: str) -> str:
+    """The lines that import what ``body`` uses."""
+    used = set(re.findall(r"\w+", body))
+    modules = ", ".join(name for name in _MODULES if f"{name}." in body)
+    found = [(module, [name for name in names if name in used]) for module, names in _NAMES.items()]
+    found += [("nascore.run", ["Knobs", "Step"]), ("nascore.task", ["Task"])]
+    return "\n".join(
+        [
+            "from __future__ import annotations\n\nfrom collections.abc import Iterator\n",
+            *(["import torch\n"] if "torch." in body else []),
+            f"from nascore import {modules}",
+            *(f"from {module} import {', '.join(names)}" for module, names in found if names),
+        ]
+    )
+
+
+# ----------------------------------------------------------------------------------------------- the method
+
+
+@cache
+def assemble(gates: str, credit: str, levels: int) -> Method:
+    """The search of a combination, ready to run: ``nascore.search(assemble("concrete", "through", 1))``.
+
+    Its text is ``method.source``; it has the knobs that the text reads, as the method file with the most alike
+    choices declares them.
+
+    Args:
+        gates: how they are drawn: a name in ``GATES``.
+        credit: how it returns: a name in ``CREDIT``.
+        levels: 1, one loss on all images moves weights and architecture; 2, each learns from images of its own.
+
+    Raises:
+        UserError: a word is not known, or the three do not go together; the message says what does.
+    """
+    gates, credit, levels = check(gates, credit, levels)
+    name, source = identifier(gates, credit, levels), compose(gates, credit, levels)
+    file = f"<{title(gates, credit, levels)}>"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file  # so that a traceback shows its lines
+    made: dict[str, Any] = {"__name__": __name__}
+    exec(compile(source, file, "exec"), made)  # noqa: S102 - text of this file alone
+    method: Method = made[name]
+    like = _alike(gates, credit, levels)
+    own_rule: str = like[0].own_rule  # type: ignore[attr-defined]
+    traits = Traits(gates, credit, levels, probs=GATES[gates].kind)
+    method = declare(own_rule, traits, **_knobs(source, like))(method)
+    method.source = source  # type: ignore[attr-defined]
+    return method
+
+
+def __getattr__(name: str) -> Method:
+    """A combination by its name: so a pickled method is found in another process."""
+    if name in _BY_NAME:
+        return assemble(*_BY_NAME[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _alike(*wanted: Any) -> list[Method]:
+    """The methods of the kit, those that make the most of these choices first."""
+    from nascore import methods
+
+    def alike(method: Method) -> int:
+        traits: Traits = method.traits  # type: ignore[attr-defined]
+        own = traits.gates, traits.credit, traits.levels
+        return sum(weight * (a == b) for weight, a, b in zip((4, 2, 1), own, wanted, strict=True))
+
+    return sorted(map(methods.get, sorted(methods.METHODS)), key=alike, reverse=True)
+
+
+def _knobs(source: str, like: list[Method]) -> dict[str, Knob]:
+    """The knobs that a text reads, itself or through the task."""
+    from nascore import resource
+
+    read = {*re.findall(r"\bknobs\.(\w+)", source), "weight_lr", "weight_decay"}
+    read |= {"architecture_lr"} if "architecture=alpha" in source else set()
+    read |= set(resource.KNOBS) if ", knobs)" in source else set()
+    found: dict[str, Knob] = {}
+    for method in like:
+        found = {**found, **{n: k for n, k in method.knobs.items() if n in read and n not in found}}  # type: ignore[attr-defined]
+    return found
+
+
+def variants(method: Method) -> Iterator[tuple[dict[str, Any], Traits]]:
+    """The options of a method that make another one of it, with its traits then; the defaults first."""
+    traits: Traits = method.traits  # type: ignore[attr-defined]
+    yield {}, traits
+    for name, value in traits.options:
+        yield {name: value}, traits.under(**{name: value})
+
+
+def named(gates: str, credit: str, levels: int) -> tuple[str, dict[str, Any]] | None:
+    """The method file, and the options it needs, that makes these choices; None where none does."""
+    from nascore import methods
+
+    for name in sorted(methods.METHODS):
+        for options, traits in variants(methods.get(name)):
+            if (traits.gates, traits.credit, traits.levels) == (gates, credit, levels):
+                return name, {**options, **GATES[gates].options}
+    return None
