@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 CHILDREN = 60  # that supernets are judged by, unless others are given
 RESAMPLES = 999
-SPLITS = ("valid", "test")
 
 
 def draw(space: Space, n: int = CHILDREN, seed: int = 0) -> NDArray[np.int64]:
@@ -44,24 +43,26 @@ def graphs(space: Space, child: ArrayLike) -> dict[str, CellGraph]:
     return space.decode(np.eye(len(space.ops))[np.asarray(child)])
 
 
-def inherited(task: Task, children: Sequence[Mapping[str, CellGraph]] | None = None) -> dict[str, list[int]]:
+def inherited(
+    task: Task, children: Sequence[Mapping[str, CellGraph]] | None = None, splits: Sequence[str] = ("valid",)
+) -> dict[str, list[int]]:
     """How many images each child classifies rightly with its weights in ``task.network``; by default those of ``draw``.
 
-    The lists ``valid_stale`` and ``test_stale`` use batch norm's statistics as inherited, ``valid_recalibrated`` and
-    ``test_recalibrated`` those of the child's own sums.
+    For each of ``splits`` two lists: ``valid_stale`` with batch norm's statistics as inherited, ``valid_recalibrated``
+    with those of the child's own sums.
     """
     import torch
 
     from nascore import evaluate
 
-    found: dict[str, list[int]] = {f"{split}_{how}": [] for split in SPLITS for how in ("stale", "recalibrated")}
+    found: dict[str, list[int]] = {f"{split}_{how}": [] for split in splits for how in ("stale", "recalibrated")}
     batches = torch.split(task.images("train").images, evaluate.CHUNK)
     for cells in [graphs(task.space, child) for child in draw(task.space)] if children is None else children:
         child = evaluate.inherit(task, cells)
         for how in ("stale", "recalibrated"):
             if how == "recalibrated":
                 evaluate.recalibrate(child, batches)
-            for split in SPLITS:
+            for split in splits:
                 images = task.images(split)
                 found[f"{split}_{how}"].append(round(evaluate.accuracy(child, images) * len(images.labels)))
     return found

@@ -140,7 +140,7 @@ def test_inherited_counts_are_those_of_evaluate():
         optimiser.step_weights(task.loss(task.batch("train"), z))
     before = {name: tensor.clone() for name, tensor in task.network.state_dict().items()}
     children = [ranking.graphs(TOY, child) for child in ranking.draw(TOY, 3)]
-    found = ranking.inherited(task, children)
+    found = ranking.inherited(task, children, ("valid", "test"))
     for split, images in (("valid", 300), ("test", 497)):
         told = [evaluate.inherited(task, cells, split) for cells in children]
         assert [row["child_accuracy"] * images for row in told] == pytest.approx(found[f"{split}_stale"])
