@@ -51,10 +51,21 @@ def derive(space: Space, step: Step, rule: Rule = "argmax") -> dict[str, CellGra
     return space.decode(step.probs, rule)
 
 
-def inherit(task: Task, graphs: Mapping[str, CellGraph]) -> Child:
-    """The child ``graphs`` with a copy of the weights and statistics that it has in ``task.network``."""
+def inherit(task: Task, graphs: Mapping[str, CellGraph], gates: Float[Tensor, "cell edge op"] | None = None) -> Child:
+    """The child ``graphs`` with a copy of the weights and statistics that it has in ``task.network``.
+
+    Where ``gates``, the last that the network ran with, are those of this very child (not 0 at its operations, 0 at all
+    others), it keeps them as constants: NASP trains its weights under gates that are not 1.
+    """
     with torch.random.fork_rng(devices=[]):  # building a network draws from the global generator
-        return Child.inherit(task.network, graphs)
+        return Child.inherit(task.network, graphs, gates if _belong(gates, graphs, task.space) else None)
+
+
+def _belong(gates: Tensor | None, graphs: Mapping[str, CellGraph], space: Space) -> bool:
+    if gates is None:
+        return False
+    real = torch.tensor([op != "none" for op in space.ops])
+    return torch.equal((gates.cpu() != 0)[..., real], torch.tensor(space.one_hot(graphs) != 0)[..., real])
 
 
 @torch.no_grad()
@@ -94,9 +105,17 @@ def recalibrate(
     network.train(was_training)
 
 
-def inherited(task: Task, graphs: Mapping[str, CellGraph], split: str = "valid") -> dict[str, float]:
-    """Accuracy of the child with the supernet's weights, before and after recalibrating batch norm on train."""
-    child = inherit(task, graphs)
+def inherited(
+    task: Task,
+    graphs: Mapping[str, CellGraph],
+    split: str = "valid",
+    gates: Float[Tensor, "cell edge op"] | None = None,
+) -> dict[str, float]:
+    """Accuracy of the child with the supernet's weights (see ``inherit``), before and after recalibrating batch norm.
+
+    Recalibrated on train.
+    """
+    child = inherit(task, graphs, gates)
     found = {"child_accuracy": accuracy(child, task.images(split))}
     recalibrate(child, torch.split(task.images("train").images, CHUNK))
     return found | {"child_accuracy_recalibrated": accuracy(child, task.images(split))}

@@ -470,13 +470,19 @@ class Child(Network):
         super().__init__(space, graphs, channels, cells, classes, in_channels, stem, affine, reductions, partial)
         self.tap = 2 * cells // 3
         self.auxiliary = auxiliary_head(self.plans[self.tap].width, classes, stem) if auxiliary else None
+        self.given: list[tuple[list[Weight]]] | None = None  # for every kind of cell, weights of its edges if not 1
 
     @classmethod
-    def inherit(cls, supernet: Supernet, graphs: Mapping[str, CellGraph]) -> Child:
+    def inherit(
+        cls,
+        supernet: Supernet,
+        graphs: Mapping[str, CellGraph],
+        gates: Float[Tensor, "cell edge op"] | None = None,
+    ) -> Child:
         """The child with copies of the supernet's own weights and batch-norm statistics, and in its mode.
 
-        Its output equals that of the supernet under one-hot gates. ``UserError`` where a graph is not a cell of the
-        supernet's space.
+        Its output equals that of the supernet under one-hot gates, or under ``gates`` where its operations keep those
+        as constants. ``UserError`` where a graph is not a cell of the supernet's space.
         """
         space = supernet.space
         space.one_hot(graphs)  # refuses what is not a cell of this space
@@ -496,11 +502,17 @@ class Child(Network):
             assert isinstance(own, Cell)
             assert isinstance(whole, Cell | FusedCell)
             own.take(whole)
+        if gates is not None:
+            rows = gates.detach().clone().flatten(1)
+            child.given = [
+                ([Weight(row[space.place(edge)]) for edge in graph.edges],)
+                for row, graph in zip(rows, child.graphs, strict=True)
+            ]
         return child.train(supernet.training)
 
     def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch class"]:
         """Class scores."""
-        for out in self.features(x):
+        for out in self.features(x, self.given):
             x = out
         return self.classify(x)
 

@@ -54,6 +54,29 @@ def test_inherited_child_computes_what_the_supernet_computes(task):
     torch.testing.assert_close(network(images), task.network(images, drawn))
 
 
+def test_a_child_keeps_the_gates_it_was_trained_under(task):
+    """At A = prox(A) the active gates are not 1: the child that keeps them is the network of the search, others not."""
+    graphs, drawn = child(task)
+    discrete = drawn * torch.rand(drawn.shape, generator=torch.Generator().manual_seed(1)) * 0.8
+    images = task.images("valid").images
+    task.network.eval()
+    expected = task.network(images, discrete)
+    torch.testing.assert_close(evaluate.inherit(task, graphs, discrete)(images), expected)
+    assert not torch.allclose(evaluate.inherit(task, graphs)(images), expected, rtol=0.01)
+    kept = evaluate.inherited(task, graphs, gates=discrete)
+    assert kept["child_accuracy"] == evaluate.accuracy(task.network, task.images("valid"), discrete)
+
+
+def test_gates_of_another_child_or_of_a_mixture_are_not_kept(task):
+    graphs, _ = child(task)
+    images = task.images("valid").images
+    task.network.eval()
+    plain = evaluate.inherit(task, graphs)(images)
+    mixture = torch.full(task.space.shape, 0.2)
+    for other in (child(task, seed=1)[1] * 0.5, mixture):
+        torch.testing.assert_close(evaluate.inherit(task, graphs, other)(images), plain, rtol=0, atol=0)
+
+
 def test_inherited_weights_are_copies(task):
     graphs, _ = child(task)
     before = {name: value.clone() for name, value in task.network.state_dict().items()}
