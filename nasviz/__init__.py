@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasviz.host import cockpit, live
     from nasviz.labs.futures import fan
+    from nasviz.labs.race import race
     from nasviz.page import html
     from nasviz.svg import picture
     from nasviz.widgets import CellView, Cursor, Curves, KnobBar, Ribbons, Transport, View, compare, show
@@ -29,6 +30,7 @@ __all__ = [
     "html",
     "live",
     "picture",
+    "race",
     "show",
 ]
 
@@ -38,6 +40,7 @@ _HOME = {
     "html": "nasviz.page",
     "live": "nasviz.host",
     "picture": "nasviz.svg",
+    "race": "nasviz.labs.race",
 }
 
 

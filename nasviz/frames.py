@@ -74,6 +74,11 @@ its running mean over it.
 """
 
 
+def noisy(metric: str) -> bool:
+    """Whether a single step says little of a metric, so that its running mean is drawn instead."""
+    return any(item["metric"] == metric and item.get("noisy") for group in CURVES for item in group["series"])
+
+
 @lru_cache(maxsize=8)
 def _space(text: str) -> Space:
     return Space.from_json(text)

@@ -62,12 +62,6 @@ def curve(recording: Recording, metric: str) -> Table:
     return found
 
 
-def _noisy(metric: str) -> bool:
-    """Whether a single step says little, so that the running mean is drawn instead."""
-    series = (item for group in frames.CURVES for item in group["series"])
-    return any(item["metric"] == metric and item.get("noisy") for item in series)
-
-
 @dataclass(frozen=True)
 class Question:
     """What is asked: from row `t`, how does `metric` go on for `steps` steps if `knob` turns to `value`?"""
@@ -315,7 +309,7 @@ class FanOfFutures(Shown):
 
     def _smooth(self, arm: Table, metric: str) -> Table:
         """Futures as they are drawn: of a noisy metric the running mean, which goes on from before the fork."""
-        if not _noisy(metric):
+        if not frames.noisy(metric):
             return arm
         before = np.broadcast_to(self._past(metric)[-frames.WINDOW :], (len(arm), min(self.step, frames.WINDOW)))
         drawn = frames.recent(np.concatenate([before, arm], 1).T).T[:, -arm.shape[1] :]
@@ -356,7 +350,7 @@ class FanOfFutures(Shown):
         """What is drawn, as plain JSON data: the widget and the picture read only this."""
         recording, asked = self.recording, self.question
         past, at = self._past(asked.metric), self.step
-        if _noisy(asked.metric):
+        if frames.noisy(asked.metric):
             past = frames.recent(past)
         before = min(at, max(1, round(PAST * asked.steps)))
         past = past[at - before :]
@@ -366,7 +360,7 @@ class FanOfFutures(Shown):
         curves = [*arms, np.array(self.drawn.get(asked.metric, []))]
         low, high = _range(recording, asked.metric, past, curves, self.state == "finished")
         name, unit = METRICS[asked.metric]
-        label = f"{name}, mean of {frames.WINDOW} steps" if _noisy(asked.metric) else name
+        label = f"{name}, mean of {frames.WINDOW} steps" if frames.noisy(asked.metric) else name
         knob = recording.knobs[asked.knob]
         last = last_step(recording)
         found: dict[str, Any] = {
@@ -525,7 +519,7 @@ def ask(
 
 def start(past: Table, metric: str) -> float:
     """The value that the futures start from: the newest one, of a noisy metric the newest mean; 0 without any."""
-    known = (frames.recent(past) if _noisy(metric) else past)[np.isfinite(past)]
+    known = (frames.recent(past) if frames.noisy(metric) else past)[np.isfinite(past)]
     return float(known[-1]) if known.size else 0.0
 
 
