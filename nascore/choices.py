@@ -36,8 +36,11 @@ class Gates:
         nature: what is true of z, for a refusal: "… a draw of 'prox' …".
         draw: lines that make z for the architecture.
         weights: lines that make it for the weights, where they do not ask for its derivative; by default ``draw``.
-        start: lines before the loop; ``owned`` names what of theirs the clock has to restore.
+        start: lines before the loop; ``owned`` names what of theirs the clock has to restore, ``learned`` what of it
+            the architecture's optimiser moves.
         schedule: lines at the beginning of an iteration; ``shown`` names what of theirs is a metric.
+        move: lines that move it by the gradient of ``objective``.
+        slope: a line that gives a draw without derivative one, for credit that is known beforehand.
         after: lines once the architecture has moved.
         finish: lines once the weights have moved.
         probs: the expression of ``Step.probs``; ``kind`` says what they are, as ``Traits.probs`` does.
@@ -54,6 +57,9 @@ class Gates:
     weights: str = ""
     start: str = "alpha = task.logits()"
     owned: tuple[str, ...] = ("alpha",)
+    learned: str = "alpha"
+    move: str = "optimiser.step_architecture(objective)"
+    slope: str = ""
     schedule: str = ""
     shown: tuple[str, ...] = ()
     after: str = ""
@@ -75,8 +81,8 @@ class Credit:
         equation: what the lines compute.
         needs: what it asks of gates, for a refusal: "credit 'through' …".
         gates: those that have it.
-        lines: compute the loss and move the architecture, at one level the weights too.  ``{batch}``, ``{frozen}``,
-            ``{backward}``, ``{step}`` and ``{move}`` are what differs between one and two levels.
+        lines: compute the loss and move the architecture, at one level the weights too.  ``{…}`` is what differs
+            between one and two levels, or between gates: see ``compose``.
         levels: those that make sense.
         signal: the expression of ``Step.credit``; "" where it is not computed.
         weights: lines of the weight step instead of the usual ones.
@@ -131,7 +137,27 @@ GATES: dict[str, Gates] = {
         "z = e_k with probability softmax(α)_k",
         "is a lot, which has no derivative",
         draw=_DRAWN,
+        slope="z = gates.straight(alpha, z)  # ∂z := ∂α",
         active="gates.active(z)",
+    ),
+    "prox": Gates(
+        "The operation with the largest entry of a box, and its entry is the gate: nothing is random, one runs.",
+        "z = prox(a) = a_k* e_k*,  k* = argmax a_k,  0 ≤ a_k ≤ 1",
+        "is a step function, whose derivative is 0",
+        draw="""\
+chosen = proximal.largest(a, task.allowed)
+z, active = (chosen * a).detach(), gates.survivors(chosen > 0)""",
+        start="a = ((0.5 + task.logits().detach()) * task.allowed).requires_grad_()",
+        owned=("a",),
+        learned="a",
+        move="""\
+optimiser.backward(knobs.architecture_lr * objective, inputs=[a])
+with torch.no_grad():
+    a.copy_(proximal.prox_c2(a - a.grad))  # back into the box""",
+        slope="z = gates.straight(a, z)  # ∂z := ∂a",
+        probs="a",
+        kind="box",
+        active="active",
     ),
     "two paths": Gates(
         "Two operations on each edge are drawn by lot, then one of the two; both run where the architecture learns.",
@@ -141,7 +167,7 @@ GATES: dict[str, Gates] = {
 paths, before = gates.draw(alpha, task.noise, task.allowed, 2), alpha.detach().clone()
 z = gates.draw(alpha, task.noise, paths).to(alpha.dtype)""",
         weights=_DRAWN,
-        after="rescale(alpha, before, paths)  # the other operations keep their probability",
+        after="proxyless.rescale(alpha, before, paths)  # the other operations keep their probability",
         active="gates.active(z)",
         paths="paths",
     ),
@@ -159,7 +185,7 @@ active = gates.survivors(live)""",
         shown=("tau",),
         after="""\
 theta = gates.per_run(knobs.threshold, alpha) * s / task.allowed.sum(-1, keepdim=True)
-live &= survive(gates.annealed(alpha, tau, live), theta)""",
+live &= asap.survive(gates.annealed(alpha, tau, live), theta)""",
         probs="gates.annealed(alpha, tau, live)",
         active="active",
         paths="live",
@@ -175,6 +201,7 @@ allowed = torch.tensor(task.space.allowed)
 uniform = (allowed / allowed.sum(-1, keepdim=True)).to(task.device)
 best = gates.uniform_one_hot(allowed, task.noise, task.device)""",
         owned=("best",),
+        learned="",
         finish="""\
 if (t + 1) % task.measure_every == 0:  # the newest child challenges the best one
     with torch.no_grad():
@@ -228,6 +255,34 @@ p = gates.softmax(alpha, task.allowed)
 optimiser.{step}(loss + knobs.lam * task.resource.expected(p, knobs))""",
         signal="credit.computed(seen, z > 0, task.space.ops)",
     ),
+    "exact": Credit(
+        "At the discrete point every operation gets its credit: those that did not run are run forward, and no more.",
+        "∂L/∂z_k = ⟨∂L/∂x_j, O_k(x_i)⟩ for all k",
+        "asks how the loss changes at one discrete child",
+        ("prox", "one-hot", "straight"),
+        f"""\
+trace = Trace()
+loss = task.loss({{batch}}, {{fixed}}{{frozen}}{{active}}, trace=trace)
+{{backward}}
+signal = credit.complete(task.network, trace)
+{{moved}}
+{{slope}}
+objective = resource.surrogate(z, -signal).sum((-2, -1)) + {_COST}
+{{move}}""",
+        signal="signal",
+    ),
+    "score": Credit(
+        "A draw that did well is made likelier: the derivative of its log-probability times its credit.",
+        "∂L/∂α ≈ ⟨∂L/∂z, z⟩ ∂ log p(z)/∂α",
+        "asks for the probability of a draw",
+        ("one-hot",),
+        f"""\
+z = gates.scored(z, gates.softmax(alpha, task.allowed))  # ∂z := z ∂ log p(z)
+seen = gates.tap(z)
+loss = task.loss({{batch}}, seen{{frozen}}, active=gates.active(z))
+optimiser.{{step}}(loss + {_COST})""",
+        signal="credit.computed(seen, z > 0, task.space.ops)",
+    ),
     "binary": Credit(
         "The derivative towards the drawn gate is used as if it were one towards the probabilities.",
         "∂L/∂α_i ≈ Σ_j ∂L/∂z_j p_j (δ_ij − p_i)",
@@ -246,19 +301,19 @@ optimiser.{{step}}(loss + {_COST})""",
         "ranks whole children",
         ("one-hot",),
         """\
-c, active = sample(task, theta)
+c, active = asng.sample(task, theta)
 batch = {batch}
-losses = [task.loss(batch, c[i]{frozen}, active=active[i]) for i in range(SAMPLES)]
+losses = [task.loss(batch, c[i]{frozen}, active=active[i]) for i in range(asng.SAMPLES)]
 f = torch.stack([loss + knobs.lam * task.resource.expected(z, knobs) for loss, z in zip(losses, c)]).detach()
 u = (f.flip(0) - f).sign()
 loss = torch.stack(losses).mean(0)
 {alone}
-advance(theta, path, gamma, factor, natural_gradient(u, c, theta), knobs.trust, task.allowed)
+asng.advance(theta, path, gamma, factor, asng.natural_gradient(u, c, theta), knobs.trust, task.allowed)
 z = torch.where((u[0] < 0)[..., None, None, None], c[1], c[0])""",
         weights="""\
-c, active = sample(task, theta)
+c, active = asng.sample(task, theta)
 batch = task.batch("train")
-loss = torch.stack([task.loss(batch, c[i], active=active[i]) for i in range(SAMPLES)]).mean(0)
+loss = torch.stack([task.loss(batch, c[i], active=active[i]) for i in range(asng.SAMPLES)]).mean(0)
 z = c[0]""",
         start="""\
 theta = gates.softmax(torch.zeros_like(task.logits()), task.allowed).detach()
@@ -336,13 +391,9 @@ _BY_NAME = {identifier(*some): some for some in COMBINATIONS}
 
 # ------------------------------------------------------------------------------------------------ the text
 
-_MODULES = ("bilevel", "credit", "gates", "resource")
-_NAMES = {
-    "nascore.devices": ("move",),
-    "nascore.fused": ("Trace",),
-    "nascore.methods.asap": ("survive",),
-    "nascore.methods.asng": ("SAMPLES", "advance", "natural_gradient", "sample"),
-    "nascore.methods.proxyless": ("rescale",),
+_MODULES = {
+    "nascore": ("bilevel", "credit", "gates", "proximal", "resource"),
+    "nascore.methods": ("asap", "asng", "bayesnas", "proxyless"),
 }
 
 
@@ -358,29 +409,36 @@ def compose(gates: str, credit: str, levels: int) -> str:
         "frozen": ", update_statistics=False" if two else "",
         "backward": "optimiser.backward(loss, trace.nodes)" if two else "optimiser.backward(loss)",
         "step": "step_architecture" if two else "step",
-        "move": "move_architecture" if two else "apply",
         "alone": "" if two else "optimiser.step_weights(loss)",
+        "moved": "" if two else "optimiser.move_weights()",
+        "fixed": "z" if g.slope else "z.detach()",
+        "slope": g.slope,
+        "move": g.move,
     }
-    signal = c.signal and f"signal = {c.signal.format_map(differs)}"
+    lines = re.sub(r"\n+", "\n", c.lines.format_map(differs))
+    signal = "" if c.signal in ("", "signal") else f"signal = {c.signal.format_map(differs)}"
     shown = "".join(f", {name}={name}" for name in ("loss", *g.shown))
-    known = "z, signal" if signal else "z"
-    learn = [g.schedule, f"# {g.equation}", draw, f"# {c.equation}", c.lines.format_map(differs), signal, g.after]
-    learn.append(f"p = {c.probs or g.probs}")
+    known = "z, signal" if c.signal else "z"
+    learn = [g.schedule, f"# {g.equation}", draw, f"# {c.equation}", lines, signal, g.after]
+    p = c.probs or g.probs
+    if not p.isidentifier():
+        learn.append(f"p = {p}")
+        p = "p"
     if two:
         batch = "train" if c.lines.startswith("train, search =") else 'task.batch("train")'
         loss = f"loss = task.loss({batch}, z{'' if g.active else '.detach()'}{active})"
         loop = [
             *learn,
-            f'yield task.step(t, p, {known}, phase="architecture"{shown})\n',
+            f'yield task.step(t, {p}, {known}, phase="architecture"{shown})\n',
             c.weights or f"{g.weights or draw}\n{loss}",
             "optimiser.step_weights(loss)",
-            f'yield task.step(t, p, z, phase="weights"{shown})',
+            f'yield task.step(t, {p}, z, phase="weights"{shown})',
         ]
     else:
         graphs = f", graphs={g.graphs}" if g.graphs else ""
-        loop = [*learn, g.finish, f"yield task.step(t, p, {known}{graphs}{shown})"]
+        loop = [*learn, g.finish, f"yield task.step(t, {p}, {known}{graphs}{shown})"]
     owned = c.owned or g.owned
-    learned = ", architecture=alpha" if "alpha" in owned and credit != "none" else ""
+    learned = f", architecture={g.learned}" if g.learned in owned and credit != "none" else ""
     start = [c.start or g.start, f"optimiser = task.optimisers(weights=task.network{learned}, knobs=knobs)"]
     if "weights, z, " in c.lines:
         start.append("weights = dict(task.network.named_parameters())")
@@ -393,16 +451,16 @@ def compose(gates: str, credit: str, levels: int) -> str:
 
 def _imports(body: str) -> str:
     """The lines that import what ``body`` uses."""
-    used = set(re.findall(r"\w+", body))
-    modules = ", ".join(name for name in _MODULES if f"{name}." in body)
-    found = [(module, [name for name in names if name in used]) for module, names in _NAMES.items()]
+    used = set(re.findall(r"\b(\w+)\.", body))
+    found = [(package, sorted(used.intersection(names))) for package, names in _MODULES.items()]
+    found.insert(1, ("nascore.devices", ["move"] if "move(" in body else []))
+    found.insert(2, ("nascore.fused", ["Trace"] if "Trace()" in body else []))
     found += [("nascore.run", ["Knobs", "Step"]), ("nascore.task", ["Task"])]
     return "\n".join(
         [
             "from __future__ import annotations\n\nfrom collections.abc import Iterator\n",
-            *(["import torch\n"] if "torch." in body else []),
-            f"from nascore import {modules}",
-            *(f"from {module} import {', '.join(names)}" for module, names in found if names),
+            *(["import torch\n"] if "torch" in used else []),
+            *(f"from {package} import {', '.join(names)}" for package, names in found if names),
         ]
     )
 
@@ -464,7 +522,7 @@ def _knobs(source: str, like: list[Method]) -> dict[str, Knob]:
     from nascore import resource
 
     read = {*re.findall(r"\bknobs\.(\w+)", source), "weight_lr", "weight_decay"}
-    read |= {"architecture_lr"} if "architecture=alpha" in source else set()
+    read |= {"architecture_lr"} if "architecture=" in source else set()
     read |= set(resource.KNOBS) if ", knobs)" in source else set()
     found: dict[str, Knob] = {}
     for method in like:
