@@ -109,6 +109,31 @@ def derived(space: Space, probs: Array) -> NDArray[np.int64]:
     return np.asarray(masked.argmax(-1))
 
 
+def strongest_two(space: Space, probs: Array) -> NDArray[np.int64]:
+    """The op that *top2* derives for every edge, ``[t, cell, edge]``, −1 on an edge left out; as in ``decode``."""
+    masked: NDArray[np.float64] = np.where(space.allowed, probs, -np.inf)
+    if "none" in space.ops:
+        masked[..., space.ops.index("none")] = -np.inf
+    ops, strength = masked.argmax(-1), masked.max(-1)
+    targets = np.array([target for _, target in space.edges])
+    found = np.full(ops.shape, -1)
+    for target in np.unique(targets):
+        into = np.flatnonzero(targets == target)
+        ranked = np.argsort(-strength[..., into], axis=-1, kind="stable")[..., :2]
+        kept = (ranked[..., None] == np.arange(len(into))).any(-2) & np.isfinite(strength[..., into])
+        found[..., into] = np.where(kept, ops[..., into], -1)
+    return found
+
+
+def outside(space: Space, probs: Array, ops: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the distribution that a child leaves behind, ``[t, cell, edge]``; an edge left out keeps only *none*."""
+    p: NDArray[np.float64] = np.where(space.allowed, probs, 0.0).astype(float)
+    share = p / np.maximum(p.sum(-1, keepdims=True), 1e-12)
+    kept = np.take_along_axis(share, np.maximum(ops, 0)[..., None], -1)[..., 0]
+    nothing = share[..., space.ops.index("none")] if "none" in space.ops else np.zeros(ops.shape)
+    return 1 - np.where(ops < 0, nothing, kept)
+
+
 def alive(space: Space, ops: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which edges of the derived cells carry anything, ``[t, cell, edge]``.
 
@@ -161,13 +186,15 @@ class Judgements:
 
     ``ops`` are the operations of the derived cells: the method's own choice in rows that give it (``Step.graphs``; the
     probs of random search stay uniform), the most probable ones in the others. ``living`` is ``alive``, ``sure`` is
-    ``certainty``, and ``credit`` the ``recent`` mean of ``contribution``.
+    ``certainty``, and ``credit`` the ``recent`` mean of ``contribution``. ``own`` are the operations that the method's
+    own rule derives, −1 on an edge that it leaves out.
     """
 
     ops: NDArray[np.int64]
     living: NDArray[np.bool_]
     sure: NDArray[np.float64]
     credit: NDArray[np.float64]
+    own: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -190,17 +217,22 @@ def judged(recording: Recording) -> Judgements:
 def _judge(recording: Recording, start: int, n: int) -> Judgements:
     space = space_of(recording)
     if not n:
-        return Judgements(*(np.zeros((0, *space.shape[:2]), kind) for kind in (np.int64, bool, float, float)))
+        return Judgements(*(np.zeros((0, *space.shape[:2]), kind) for kind in (np.int64, bool, float, float, int)))
     before = max(start - WINDOW, 0)
     probs = recording.column("probs")[start:n]
     gates, credit = (recording.column(name)[before:n] for name in ("gates", "credit"))
     ops = derived(space, probs)
+    own = strongest_two(space, probs) if own_rule(recording) == "top2" else ops.copy()
     for t in range(start, n):
         if (graphs := recording[t].graphs) is not None:
-            ops[t - start] = space.one_hot(graphs).argmax(-1)
-    return Judgements(
-        ops, alive(space, ops), certainty(space, probs), recent(contribution(gates, credit), start - before)
-    )
+            ops[t - start] = own[t - start] = space.one_hot(graphs).argmax(-1)
+    means = recent(contribution(gates, credit), start - before)
+    return Judgements(ops, alive(space, ops), certainty(space, probs), means, own)
+
+
+def own_rule(recording: Recording) -> str:
+    """The rule that the method's paper derives a child with."""
+    return str(recording.meta.get("own_rule", "argmax"))
 
 
 def credit_scale(recording: Recording) -> float:
@@ -470,6 +502,8 @@ def head(recording: Recording) -> dict[str, Any]:
         "knobs": knobs(recording),
         "presets": meta.get("presets", {}),
         "steps": int(meta.get("steps", 0)),
+        "probs": str(meta.get("probs", "simplex")),
+        "ownRule": own_rule(recording),
     }
 
 
@@ -488,6 +522,8 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
     small = (np.rint(255 * seen.sure[new]), seen.ops[new], seen.living[new])
     tables += [np.ascontiguousarray(table, np.uint8).tobytes() for table in small]
     names = recording.meta.get("metrics", {})
+    probs, space = large[0], space_of(recording)
+    left = [outside(space, probs, ops[new]).mean((1, 2)) for ops in (seen.ops, seen.own)]
     weighed = [t for t, changed in sorted(recording.script().items()) if t and any(k.startswith("w_") for k in changed)]
     data = {
         "start": start,
@@ -503,8 +539,16 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
         "prices": [[t, prices(recording, t).ravel().round(8).tolist()] for t in [0, *weighed]],
         "penalties": [penalty(recording, t) for t in range(start, n)],
         "script": sorted(recording.script().items()),
+        "own": [[int(t), seen.own[t].ravel().tolist()] for t in _news(seen.own[:n])],
+        "outside": [values.round(4).tolist() for values in left],
     }
     return data, tables
+
+
+def _news(table: NDArray[Any]) -> NDArray[np.int64]:
+    """The rows that differ from the one before, ``[t, …]``; the first one does."""
+    flat = table.reshape(len(table), -1)
+    return np.flatnonzero(np.concatenate([np.ones(min(len(flat), 1), bool), (flat[1:] != flat[:-1]).any(-1)]))
 
 
 def _plain(values: Sequence[float] | NDArray[np.float64]) -> list[float | None]:

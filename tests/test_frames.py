@@ -348,3 +348,45 @@ def test_opening_a_recording_and_judging_it_imports_no_torch():
         "assert 'torch' not in sys.modules and 'plotly' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+# ------------------------------------------------------------------------------------------- the method's own rule
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_the_own_rule_is_that_of_decode(space):
+    probs = walked(space, 15)
+    probs[3] = np.round(probs[3], 1)  # with ties
+    recording = recorded(space, probs, own_rule="top2")
+    found = frames.judged(recording).own
+    for t, table in enumerate(probs):
+        graphs = space.decode(table, "top2")
+        for cell, name in enumerate(space.cells):
+            mine = {(*edge, space.ops[op]) for edge, op in zip(space.edges, found[t, cell], strict=True) if op >= 0}
+            assert mine == set(graphs[name].edges)
+    plain = recorded(space, probs)
+    assert (frames.judged(plain).own == frames.judged(plain).ops).all()
+
+
+def test_what_a_child_leaves_behind():
+    probs = np.full((1, *TOY.shape), 0.1, np.float32)
+    probs[..., 1] = 0.6
+    ops = np.full((1, *TOY.shape[:2]), 1)
+    ops[0, 0, 0], ops[0, 0, 1] = 2, -1  # a weak operation, and an edge left out, which keeps none
+    found = frames.outside(TOY, probs, ops)
+    assert found[0, 0, :3] == pytest.approx([0.9, 0.9, 0.4])
+    assert frames.outside(TOY, 0.5 * probs, ops) == pytest.approx(found)  # of a box too
+
+
+def test_own_children_travel_where_they_change():
+    recording = recorded(TOY, walked(TOY, 40), own_rule="top2")
+    data, _ = frames.rows(recording)
+    own = frames.judged(recording).own.reshape(40, -1)
+    for t in range(40):
+        assert [ops for row, ops in data["own"] if row <= t][-1] == own[t].tolist()
+    assert len(data["own"]) == 1 + (own[1:] != own[:-1]).any(-1).sum()
+    late, _ = frames.rows(recording, 30)
+    assert late["own"] == data["own"]  # whole each time
+    assert late["outside"] == [column[30:] for column in data["outside"]]
+    assert data["outside"][0] != data["outside"][1]
+    assert frames.head(recording)["ownRule"] == "top2"

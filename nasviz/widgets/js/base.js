@@ -93,7 +93,8 @@ class Rows {
     this.version = 0;
     this.total = 1;
     this.metrics = {};
-    for (const name of ["notes", "steps", "halves", "penalties", "changes", "events", "prices", "script"]) this[name] = [];
+    for (const name of ["notes", "steps", "halves", "penalties", "changes", "events", "prices", "script", "own"]) this[name] = [];
+    this.outside = [[], []];  // what the child leaves of the distribution: by argmax, and by the method's own rule
     this.creditScale = 1;
     const edges = this.cells * this.edges;
     this.tables = {};
@@ -123,7 +124,8 @@ class Rows {
       this[name].length = start;
       for (const value of data[name]) this[name].push(value);
     }
-    for (const name of ["total", "changes", "events", "prices", "script", "creditScale"]) this[name] = data[name];
+    for (const name of ["total", "changes", "events", "prices", "script", "creditScale", "own"]) this[name] = data[name];
+    this.outside.forEach((column, k) => { column.length = start; column.push(...data.outside[k]); });
     this.length = start + rows;
     this.version++;
   }
@@ -155,6 +157,12 @@ class Rows {
     let table = null;
     for (const [from, values] of this.prices) if (from <= t) table = values;
     return table ? table[(cell * this.edges + edge) * this.ops + op] : 0;
+  }
+
+  // The op that the method's own rule puts on an edge in row t; −1 where it leaves the edge out.
+  ownOp(t, cell, edge) {
+    const from = this.own.findLast(([row]) => row <= t);
+    return from ? from[1][cell * this.edges + edge] : -1;
   }
 
   // The value of a knob that row t ran under.
