@@ -91,12 +91,19 @@ def _node(place: Place, label: str, alive: bool = True) -> list[str]:
 
 
 def draw(
-    graph: CellGraph, x: float, y: float, width: float, height: float, small: bool = False, named: bool = True
+    graph: CellGraph,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    small: bool = False,
+    named: bool = True,
+    within: CellGraph | None = None,
 ) -> str:
     """A cell inside a frame, as SVG: an edge has the colour of its operation and, if ``named``, its name.
 
     ``small`` leaves all words out. What takes no part is dashed: a node that nothing feeds (it gives zeros), an input
-    that nothing uses.
+    that nothing uses. ``within`` is a graph that the cell is a part of; the rest of it is drawn faint.
     """
     places = _places(graph, width, height)
     fed = {*range(inputs(graph)), *(target for _, target, _ in graph.edges)}
@@ -105,10 +112,14 @@ def draw(
     for node in graph.output:
         dash = {} if node in fed else {"stroke_dasharray": "2 3"}
         edges.append(_strand(_bend(places[node], places[-1]), _TO_OUTPUT, stroke_width=1 if small else 1.6, **dash))
-    for number_, (source, target, op) in enumerate(graph.edges):
-        twins = [n for n, edge in enumerate(graph.edges) if edge[:2] == (source, target)]
-        aside = (twins.index(number_) - (len(twins) - 1) / 2) * (12 if small else 36)
-        curve = _bend(places[source], places[target], aside)
+    whole = graph if within is None else within
+    gap = (12 if small else 36) if within is None else 7
+    for number_, (source, target, op) in enumerate(whole.edges):
+        twins = [n for n, edge in enumerate(whole.edges) if edge[:2] == (source, target)]
+        curve = _bend(places[source], places[target], (twins.index(number_) - (len(twins) - 1) / 2) * gap)
+        if (source, target, op) not in graph.edges:
+            edges.append(_strand(curve, colour(op), stroke_width=1.2, stroke_opacity=0.4))
+            continue
         edges.append(_strand(curve, colour(op), stroke_width=2 if small else 3.2))
         if (
             named and not small

@@ -27,8 +27,7 @@ from nasviz import frames
 from nasviz.charts import INK, Chart, ticks
 from nasviz.labs.cells import draw, legend
 from nasviz.labs.drawing import PAPER, WIDTH, dot, line, path, picture, text
-from nasviz.layout import layout
-from nasviz.svg import cell_markup, style
+from nasviz.svg import cell_markup
 from nasviz.theme import THEMES, colour, op_label
 from nasviz.widgets import Shown
 from nasviz.widgets.ranking import RankingView
@@ -328,17 +327,16 @@ def _card(shown: Scatter, child: int, left: float) -> list[str]:
     value = f"{x[child]:.3f}" if shown.across["unit"] == "share" else f"{x[child]:g}"
     body = [
         text(left, 24, f"child {data['names'][child]}", 12.5, INK["focus"], font_weight=600),
-        text(left, 44, f"{value}, rank {ranked(x)[child]:g} of {len(x)} by {shown.across['label']}", 11),
-        text(left, 60, f"{y[child]:.3f}, rank {ranked(y)[child]:g} of {len(x)} trained alone", 11),
+        text(left, 44, f"{value} across, rank {ranked(x)[child]:g} of {len(x)}", 11),
+        text(left, 60, f"{y[child]:.3f} trained alone, rank {ranked(y)[child]:g} of {len(x)}", 11),
         text(left, 80, f"of its {len(judged)} pairs {right} are ranked rightly,", 11),
         text(left, 96, f"{wrong} wrongly", 11, MARK, font_weight=600),
-        text(left + 66, 96, f", {tied} tie", 11),
+        text(left + 72, 96, f", {tied} tie", 11),
     ]
     for k, (name, graph) in enumerate(shown.cells[child].items()):
-        body += [
-            text(left, 124 + 110 * k, f"{frames.cell_name(name)}: {len(graph.edges)} edges", 10.5, INK["soft"]),
-            draw(graph, left + 14, 134 + 110 * k, 250, 80),
-        ]
+        y = 128 + 106 * k
+        body.append(text(left, y, f"{frames.cell_name(name)}: {len(graph.edges)} edges", 10.5, INK["soft"]))
+        body.append(draw(graph, left + 14, y + 18, 240, 54, named=False))
     return body
 
 
@@ -347,22 +345,18 @@ def _card(shown: Scatter, child: int, left: float) -> list[str]:
 
 def strands(data: Measured, child: int) -> Chart:
     """The supernet with one child in it: every operation is there, the child's own are thick."""
-    space, z = data.space, np.eye(len(data.space.ops))[data.children[child]]
-    body, wide = [style("light")], 360.0
-    for cell, name in enumerate(space.cells):
-        markup = cell_markup(space, cell, z[cell])
-        size = layout(space)
-        scale = min(wide / size.width, 210 / size.height)
-        inner = markup.split(">", 1)[1].removesuffix("</svg>")
-        body.append(text(16 + 376 * cell, 8, frames.cell_name(name), 11.5, INK["soft"]))
-        body.append(f'<g transform="translate({16 + 376 * cell} 18) scale({scale:.3f})">{inner}</g>')
+    space, body = data.space, []
+    for k, (name, graph) in enumerate(data.graphs(child).items()):
+        left = 16 + k * WIDTH / 2
+        body.append(text(left, 8, frames.cell_name(name), 11.5, INK["soft"]))
+        body.append(draw(graph, left + 24, 34, 300, 150, named=False, within=space.mother[name]))
     return picture(
         f"Child {child} inside the supernet",
-        "Pale: what the supernet could also compute, with weights that are trained too. Thick: the operations of this "
-        "child, with the very same weights. An edge with a thick dotted strand has none: it is left out.",
-        236,
+        "Thin: what the supernet could also compute, with other weights. Thick: the operations of this child, with "
+        "the very weights they have in the supernet. Between nodes without a thick strand the child has none.",
+        230,
         *body,
-        *legend(space.ops, 16, 250),
+        *legend([op for op in space.ops if op != "none"], 16, 226),
     )
 
 
@@ -410,14 +404,16 @@ def taus(data: Measured) -> Chart:
     bottom = 24.0 * len(rows)
     body = []
     for value in ticks(low, 1.0, log=False):
-        body += [line(place(value), 0, place(value), bottom), text(place(value), bottom + 16, _signed(value), 10)]
+        body.append(line(place(value), 0, place(value), bottom))
+        body.append(text(place(value), bottom + 16, _signed(value), 10, INK["soft"], text_anchor="middle"))
     for k, (name, found) in enumerate(rows):
         y = 24 * k + 12
         middle = float(np.median(found))
         body += [text(left - 12, y + 4, name, 11, text_anchor="end")]
         body += [dot(place(tau), y, 4, INK["ink"], fill_opacity=0.45) for tau in found]
         body.append(line(place(middle), y - 9, place(middle), y + 9, INK["focus"], stroke_width=3))
-    body.append(text((left + right) / 2, bottom + 34, "Kendall's τ against training alone", 10.5, INK["soft"]))
+    words = "Kendall's τ against training alone"
+    body.append(text((left + right) / 2, bottom + 34, words, 10.5, INK["soft"], text_anchor="middle"))
     return picture(
         "How well shared weights rank",
         "A dot is a supernet, trained with a seed of its own; the blue mark is their median. τ = 1: the same order as "
