@@ -35,6 +35,7 @@ TASK_OPTIONS = {
     "engine": "fused, or reference: every operation by itself",
     "batch_size": "images a batch",
     "measure_every": "iterations between two measurements",
+    "curvature": "1: also measure the dominant eigenvalue of the loss in the logits; seconds each time",
     "precision": "float32, bf16 (autocast) or tf32 (NVIDIA GPUs); measurements are in float32",
     "compile": "1: torch.compile; off a GPU that takes minutes, and force insists on it",
     "cuda_graphs": "1: replay the GPU's work instead of launching it anew",

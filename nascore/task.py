@@ -23,6 +23,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nascore import data, evaluate, gates
+from nascore.bilevel import Inner, curvature
 from nascore.devices import Execution, move
 from nascore.errors import UserError, choose, number
 from nascore.fused import Trace
@@ -32,6 +33,8 @@ from nascore.resource import Resource
 from nascore.run import Knob, Knobs, Metric, Step
 from nascore.space import SPACES, Space
 from nascore.supernet import Active, Engine, Supernet, frozen_statistics
+
+MOMENTUM = 0.9  # of the weights' SGD
 
 # What Optimisers reads; a method declares those it uses.
 WEIGHT_LR = Knob(0.1, 0, 1, "learning rate of weights", log=True, group="learning")
@@ -49,6 +52,7 @@ METRICS = {
     "cost": Metric("expected cost", "of the dearest", "lower", (0.0, 1.0)),
     "child_cost": Metric("child's cost", "of the dearest", "lower", (0.0, 1.0)),
     "entropy": Metric("entropy", "nats a decision", "", (0.0, None)),
+    "eigenvalue": Metric("dominant eigenvalue", "nats", "lower"),
     "tau": Metric("temperature", "", "", (0.0, None)),
     "lam_effective": Metric("effective penalty", "", "", (0.0, None)),
     "updates": Metric("updates", "weight steps", "", (0.0, None)),
@@ -77,6 +81,7 @@ class Task:
         epochs: passes over train ∪ search; ``steps`` = epochs × ⌊images / batch size⌋.
         seed: of every random stream; the splits do not depend on it.
         measure_every: iterations between two measurements by ``Run``.
+        curvature: whether the dominant eigenvalue of ∇²_α L (images of search) is measured too; that takes seconds.
         device: where tensors live; ``"meta"`` for shapes only.
         execution: ``precision``, ``compile``, ``cuda_graphs`` and ``checkpoint`` of ``nascore.devices.Execution``.
     """
@@ -95,6 +100,7 @@ class Task:
         epochs: int = 32,
         batch_size: int = 64,
         measure_every: int = 15,
+        curvature: bool | int = False,
         seed: int = 0,
         device: str = "cpu",
         spec: Mapping[str, Any] | None = None,
@@ -111,6 +117,7 @@ class Task:
             "epochs": epochs,
             "batch_size": batch_size,
             "measure_every": measure_every,
+            "curvature": curvature,
             "seed": seed,
             "device": device,
             **execution,
@@ -121,6 +128,7 @@ class Task:
         halves = len(images.rows["train"]), len(images.rows["search"])
         self.batch_size = int(number("batch_size", batch_size, low=2, high=min(halves), integer=True))
         self.measure_every = int(number("measure_every", measure_every, low=1, integer=True))
+        self.curvature = bool(number("curvature", int(curvature), 0, 1, integer=True))
         self.steps = self.epochs * (sum(halves) // self.batch_size)
         try:
             self.device = torch.empty(0, device=device).device
@@ -309,13 +317,18 @@ class Task:
         found: dict[str, float] = {}
         if step.gates is not None:
             found["accuracy"] = evaluate.accuracy(self.network, self.images("valid"), torch.as_tensor(step.gates))
+        if self.curvature and step.probs is not None:
+            start = Generator().manual_seed(self._seed_of("curvature", self.iteration))
+            found["eigenvalue"] = curvature(
+                self.network, self.images("search"), torch.as_tensor(step.probs), start
+            ).value
         if not children:
             return found
         graphs = step.graphs
         if graphs is None and step.probs is not None:
             graphs = self.space.decode(step.probs)
         if graphs is not None:
-            found |= evaluate.inherited(self, graphs)
+            found |= evaluate.inherited(self, graphs, gates=None if step.gates is None else torch.as_tensor(step.gates))
         drawn = gates.uniform_one_hot(torch.tensor(self.space.allowed), noise)
         other = evaluate.inherited(self, self.space.decode(drawn))
         return found | {"random_child_accuracy": other["child_accuracy_recalibrated"]}
@@ -400,7 +413,7 @@ class Optimisers:
         self._knobs: Any = defaults if knobs is None else knobs
         self._parameters: list[Tensor] = [] if weights is None else list(weights.parameters())
         self._alpha = [] if architecture is None else [architecture]
-        self._sgd = torch.optim.SGD(self._parameters, lr=0.1, momentum=0.9, foreach=True) if self._parameters else None
+        self._sgd = torch.optim.SGD(self._parameters, 0.1, MOMENTUM, foreach=True) if self._parameters else None
         self._adam = torch.optim.Adam(self._alpha, lr=0.02, betas=(0.5, 0.999)) if self._alpha else None
 
     def backward(self, loss: Float[Tensor, "*run"], inputs: Sequence[Tensor] | None = None) -> None:
@@ -431,6 +444,25 @@ class Optimisers:
         self.backward(loss, self._alpha)
         self.move_architecture()
 
+    @property
+    def rate(self) -> float:
+        """Learning rate of the weights now."""
+        done = self._task.iteration / self._task.steps
+        rate: float = self._knobs.weight_lr * 0.5 * (1 + math.cos(math.pi * done))
+        return rate
+
+    @property
+    def decay(self) -> float:
+        """Weight decay now."""
+        decay: float = getattr(self._knobs, "weight_decay", 0.0)
+        return decay
+
+    def inner(self) -> Inner:
+        """The step of the weights that comes next, to look ahead with ``nascore.bilevel``."""
+        state = {} if self._sgd is None else self._sgd.state
+        buffers = [state.get(w, {}).get("momentum_buffer", torch.zeros_like(w)) for w in self._parameters]
+        return Inner(self.rate, MOMENTUM, self.decay, buffers)
+
     def state_dict(self) -> dict[str, Any]:
         """The state of both optimisers."""
         return {name: optimiser.state_dict() for name, optimiser in self._named()}
@@ -449,9 +481,7 @@ class Optimisers:
         if self._sgd is None:
             return
         nn.utils.clip_grad_norm_(self._parameters, 5.0)
-        done = self._task.iteration / self._task.steps
-        self._sgd.param_groups[0]["lr"] = self._knobs.weight_lr * 0.5 * (1 + math.cos(math.pi * done))
-        self._sgd.param_groups[0]["weight_decay"] = getattr(self._knobs, "weight_decay", 0.0)
+        self._sgd.param_groups[0] |= {"lr": self.rate, "weight_decay": self.decay}
         self._sgd.step()
         self._task.counters["updates"] += 1
 
@@ -531,8 +561,8 @@ def make_task(name: str, seed: int = 0, epochs: int | None = None, device: str =
         epochs: passes over train ∪ search; by default what the task was tuned for (digits 32).
         device: where tensors live.
         options: ``space`` (a name in ``nascore.space.SPACES``, a ``Space`` or its JSON), ``channels``, ``cells``,
-            ``partial``, ``engine``, ``batch_size``, ``measure_every``, and ``precision``, ``compile``, ``cuda_graphs``,
-            ``checkpoint`` of ``nascore.devices.Execution``.
+            ``partial``, ``engine``, ``batch_size``, ``measure_every``, ``curvature``, and ``precision``, ``compile``,
+            ``cuda_graphs``, ``checkpoint`` of ``nascore.devices.Execution``.
 
     Raises:
         UserError: a name, an option or a value is not allowed.

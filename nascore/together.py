@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nascore import resource
+from nascore.bilevel import Inner
 from nascore.devices import move
 from nascore.errors import UserError, number
 from nascore.fused import Trace
@@ -222,6 +223,16 @@ class OptimisersTogether(Optimisers):
             if whole.grad is not None:
                 for part, gradient in zip(parts, whole.grad.chunk(len(parts)), strict=True):
                     part.grad = gradient.view_as(part)
+
+    @override
+    def inner(self) -> Inner:
+        each = [one.inner() for one in self.each]
+        buffers = [torch.cat(parts) for parts in zip(*(one.buffers for one in each), strict=True)]
+        rate, decay = (
+            move(torch.tensor(values), buffers[0].device)
+            for values in zip(*((one.rate, one.decay) for one in each), strict=True)
+        )
+        return Inner(rate, each[0].momentum, decay, buffers)
 
     @override
     def move_weights(self) -> None:
