@@ -123,6 +123,22 @@ class Space:
             graphs[name] = self.graph(edge for edge in chosen if edge[2] != "none")
         return graphs
 
+    def cells_of(self, chosen: Any) -> dict[str, CellGraph]:
+        """The cells with every operation for which the table ``chosen`` ``[cell, edge, op]`` is not 0, less *none*.
+
+        Unlike ``decode`` it leaves an edge out that has no operation.
+        """
+        table = self._table("chosen", chosen) != 0
+        return {
+            name: self.graph(
+                (*edge, op)
+                for edge, row in zip(self.edges, rows, strict=True)
+                for op, on in zip(self.ops, row, strict=True)
+                if on and op != "none"
+            )
+            for name, rows in zip(self.cells, table, strict=True)
+        }
+
     def one_hot(self, graphs: Mapping[str, CellGraph]) -> NDArray[np.float64]:
         """``graphs`` as a table ``[cell, edge, op]`` of zeros and ones; an edge that is absent chooses *none*.
 
@@ -187,6 +203,9 @@ _NASP_NORMAL = ("skip", "conv3x1_1x3", "dil3", "conv1", "conv3", "sep3", "sep5",
 _NASP_REDUCE = ("skip", "avg3", "max3", "max5", "max7")
 NASP_12 = Space(2, 4, _NASP_NORMAL + _NASP_REDUCE[1:], name="NASP_12", cell_ops=(_NASP_NORMAL, _NASP_REDUCE))
 
+# Yao et al. (2020): the same cells with 7 operations, those of DARTS without *none*.
+NASP_7 = Space(2, 4, DARTS.ops[1:], name="NASP_7")
+
 # Zoph et al. (2018), section 3: 13 operations, 5 nodes. A node takes two earlier ones, or one of them twice.
 NASNET = Space(
     2,
@@ -199,4 +218,4 @@ NASNET = Space(
 # Real et al. (2019), section 3: 8 operations on the same 5 nodes.
 AMOEBA = Space(2, 5, ("skip", "sep3", "sep5", "sep7", "avg3", "max3", "dil3", "conv7x1_1x7"), name="AMOEBA")
 
-SPACES = {space.name: space for space in (TOY, DARTS, SNAS, NASP_12, NASNET, AMOEBA)}
+SPACES = {space.name: space for space in (TOY, DARTS, SNAS, NASP_12, NASP_7, NASNET, AMOEBA)}

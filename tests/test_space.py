@@ -47,7 +47,7 @@ def test_known_spaces_have_the_published_sizes():
     assert NASP_12.allowed.sum(-1).tolist() == [[8] * 14, [5] * 14]
     assert len(NASNET.ops) == 13
     assert len(AMOEBA.ops) == 8
-    assert set(SPACES) == {"TOY", "DARTS", "SNAS", "NASP_12", "NASNET", "AMOEBA"}
+    assert set(SPACES) == {"TOY", "DARTS", "SNAS", "NASP_7", "NASP_12", "NASNET", "AMOEBA"}
     assert SPACES["SNAS"].ops == ("none", "max3_bn", "avg3_bn", *DARTS.ops[3:])
 
 
@@ -61,6 +61,16 @@ def test_allowed_is_read_only_and_all_true_without_lists():
     assert DARTS.allowed.shape == DARTS.shape
     with pytest.raises(ValueError, match="read-only"):
         DARTS.allowed[0, 0, 0] = False
+
+
+@given(tables())
+def test_cells_of_leaves_out_what_the_table_leaves_out(case):
+    space, table = case
+    for cell, graph in enumerate(space.cells_of(table).values()):
+        marked = [(*edge, op) for edge in space.edges for op in space.ops if table[cell].flat[space.place((*edge, op))]]
+        assert list(graph.edges) == [edge for edge in marked if edge[2] != "none"]
+    derived = space.decode(table)
+    assert space.cells_of(space.one_hot(derived)) == derived
 
 
 @given(tables())
