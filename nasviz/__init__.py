@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nasviz.derived import searched_and_derived
     from nasviz.host import cockpit, live
     from nasviz.labs.futures import fan
     from nasviz.labs.race import race
     from nasviz.page import html
+    from nasviz.spread import distribution
     from nasviz.svg import picture
     from nasviz.widgets import CellView, Cursor, Curves, KnobBar, Ribbons, Transport, View, compare, show
 
@@ -26,21 +28,25 @@ __all__ = [
     "View",
     "cockpit",
     "compare",
+    "distribution",
     "fan",
     "html",
     "live",
     "picture",
     "race",
+    "searched_and_derived",
     "show",
 ]
 
 _HOME = {
     "cockpit": "nasviz.host",
+    "distribution": "nasviz.spread",
     "fan": "nasviz.labs.futures",
     "html": "nasviz.page",
     "live": "nasviz.host",
     "picture": "nasviz.svg",
     "race": "nasviz.labs.race",
+    "searched_and_derived": "nasviz.derived",
 }
 
 

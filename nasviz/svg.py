@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from itertools import groupby
 from textwrap import wrap
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,9 @@ from nasviz.markup import FONT, sheet
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, THEMES, colour, op_label
 
 PANELS = ("transport", "knobs", "cells", "curves", "ribbons", "notice")
+MORE = ("spread", "derived")
+"""Panels that are shown where they are asked for."""
+
 BAR = BAR_ROOM / 2 - 2  # length of the longest credit bar, to either side, in pixels
 _BAR_HEIGHT = 7.0
 
@@ -271,10 +276,11 @@ def _stack(space: Space, p: NDArray[Any], x: float, y: float, width: float, heig
     return parts
 
 
-def legend_markup(space: Space, x: float, y: float, width: float) -> tuple[str, float]:
-    """Op colours, and how to read a cell, in rows; and the height reached."""
+def legend_markup(space: Space, x: float, y: float, width: float, credit: bool = True) -> tuple[str, float]:
+    """Op colours, and how to read a cell, in rows; and the height reached. Without ``credit`` its bars are not told."""
     keys = [(op_label(op), op) for op in space.ops]
-    keys += [("a strand an op, as wide as it is probable", ""), ("bar at the head: credit, ■ helps, □ hurts", "")]
+    keys += [("a strand an op, as wide as it is probable", "")]
+    keys += [("bar at the head: credit, ■ helps, □ hurts", "")] * credit
     parts, place = [], x
     for label, op in keys:
         room = 12 + 5.7 * len(label) + (20 if op else 0)
@@ -289,16 +295,23 @@ def legend_markup(space: Space, x: float, y: float, width: float) -> tuple[str, 
 
 
 def picture(
-    recording: Recording, t: int | None = None, panels: Sequence[str] = PANELS, theme: str = "light", width: float = 940
+    recording: Recording,
+    t: int | None = None,
+    panels: Sequence[str] = PANELS,
+    theme: str = "light",
+    width: float = 940,
+    details: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> str:
     """The chosen panels of row ``t`` (the last if None) as one SVG text, the same text every time.
+
+    ``details`` are further arguments of a panel of ``MORE``, by its name.
 
     A recording without rows shows its cells with all operations alike. Raises ``IndexError`` for a row that is not
     there, ``UserError`` for an unknown theme or panel.
     """
     choose("theme", theme, THEMES)
     for panel in panels:
-        choose("panels", panel, PANELS)
+        choose("panels", panel, (*PANELS, *MORE))
     row = None
     if len(recording) or t is not None:
         row = range(len(recording))[-1 if t is None else t]
@@ -323,12 +336,20 @@ def picture(
         parts.append(f'<text class="t" x="14" y="{y + 14:g}">{caption}</text>')
         parts.append(f'<g transform="translate(14 {y + 24:g})">{body}</g>')
         y += used + 24
+    for name in MORE:
+        if name in panels and row is not None:
+            y = _more(name)(recording, row, width, y, theme, parts, **details.get(name, {}))
     c, height = THEMES[theme], y + 8
     ground = (
         f'<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:.0f}" rx="10" fill="{c["panel"]}" '
         f'stroke="{c["line"]}"/>'
     )
     return sheet(width, round(height), style(theme) + ground + "".join(parts))
+
+
+def _more(name: str) -> Any:
+    """What draws a panel of ``MORE``."""
+    return import_module(f"nasviz.{name}").block
 
 
 def _header(recording: Recording, t: int | None, width: float, y: float, parts: list[str]) -> float:

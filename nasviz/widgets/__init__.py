@@ -20,12 +20,12 @@ from nascore.record import Recording
 from nasviz import frames
 from nasviz.layout import edge_names
 from nasviz.markup import sheet
-from nasviz.svg import BAR, PANELS, cell_markup, picture
+from nasviz.svg import BAR, MORE, PANELS, cell_markup, picture
 from nasviz.theme import STRAND_OPACITY, STRAND_WIDTH, colour, op_label
 
 __all__ = ["CellView", "Cursor", "Curves", "KnobBar", "Ribbons", "Shown", "Transport", "View", "compare", "show"]
 
-_PARTS = ("base", "cells", "curves", "ribbons", "transport", "knobs", "app")
+_PARTS = ("base", "cells", "curves", "ribbons", "transport", "knobs", "spread", "derived", "app")
 
 Handler = Callable[[str, dict[str, Any]], None]
 
@@ -54,7 +54,7 @@ def setup(recording: Recording, panels: Sequence[str], title: str = "") -> dict[
     Raises ``UserError`` for an unknown panel.
     """
     for panel in panels:
-        choose("panels", panel, PANELS)
+        choose("panels", panel, (*PANELS, *MORE))
     space = frames.space_of(recording)
     meta = recording.meta
     return {

@@ -2,6 +2,9 @@
 
 const TABS = [["distribution", "distribution p"], ["sample", "sample z"], ["child", "derived child"]];
 
+// What is drawn in full although the child leaves some of it out.
+const WHOLE = ["sample", "searched"];
+
 function cellsPanel(store) {
   const panel = make("section", { class: "panel cells", "aria-label": "cells" });
   const tabs = make("div", { class: "chips tabs", role: "tablist", "aria-label": "what the strands show" });
@@ -83,6 +86,7 @@ function cellView(store, cell, name) {
   function weight(t, edge, op) {
     const { rows, tab } = store;
     if (tab === "child") return rows.at("derived", t, cell, edge) === op ? 1 : 0;
+    if (tab === "own") return rows.ownOp(t, cell, edge) === op ? 1 : 0;
     return rows.at(tab === "sample" ? "gates" : "probs", t, cell, edge, op);
   }
 
@@ -90,9 +94,9 @@ function cellView(store, cell, name) {
     const { rows, t, cursor } = store;
     let living = 0;
     for (const { edge, key, group, strands, bar, label } of edges) {
-      const alive = rows.at("alive", t, cell, edge) === 1;
+      const alive = store.tab === "own" ? rows.ownOp(t, cell, edge) >= 0 : rows.at("alive", t, cell, edge) === 1;
       living += alive;
-      group.classList.toggle("dead", !alive && store.tab !== "sample");  // a sample may open what the child leaves out
+      group.classList.toggle("dead", !alive && !WHOLE.includes(store.tab));
       group.classList.toggle("pinned", cursor.edge === key);
       group.classList.toggle("pointed", cursor.hover === key);
       let best = strands[0].op, most = -1;
@@ -129,11 +133,11 @@ function paintBar(bar, contribution, longest) {
   bar.classList.toggle("hurts", !(contribution > 0));
 }
 
-function legend(list, setup, head) {
+function legend(list, setup, head, credit = true) {
   list.replaceChildren(...head.ops.map((op, k) => {
     const key = draw("svg", { viewBox: "0 0 16 4", "aria-hidden": "true" }, draw("path",
       { d: "M0,2H16", stroke: setup.colours[k], "stroke-width": 4, "stroke-dasharray": op === "none" ? "3 3" : null }));
     return make("span", {}, key, setup.labels[k]);
   }), make("span", { text: "a strand an op, as wide as it is probable" }),
-  make("span", { text: `bar at the head: credit, mean of ${setup.window} rows, ■ helps, □ hurts` }));
+  ...(credit ? [make("span", { text: `bar at the head: credit, mean of ${setup.window} rows, ■ helps, □ hurts` })] : []));
 }
