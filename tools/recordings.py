@@ -36,6 +36,13 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-snas-dragged": {"method": "snas", "script": {200: {"lam": 2.0}}},
         "digits-snas-budget": {"method": "snas", "knobs": {"budget": 0.4}},
         "digits-darts": {"method": "darts"},
+        "digits-darts2": {"method": "darts", "options": {"order": "second"}},
+        # Four times as long, with the dominant eigenvalue of the loss in the logits beside it.
+        "digits-darts-long": {
+            "method": "darts",
+            "epochs": 128,
+            "options": {"curvature": 1, "measure_every": 60},
+        },
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
         "digits-random": {"method": "random"},
     }
