@@ -191,6 +191,23 @@ live &= asap.survive(gates.annealed(alpha, tau, live), theta)""",
         paths="live",
         options={"warm_up": 0.0},
     ),
+    "switches": Gates(
+        "Every operation that is still on runs, weighted with a free number of its own, its switch.",
+        "z = w,  prior w_k ~ N(0, γ_k)",
+        "is a free number, neither drawn nor a share",
+        draw="z, active = w.clone(), gates.survivors(live)",
+        start="""\
+named = torch.tensor([op != "none" for op in task.space.ops], device=task.device)
+live = (task.allowed & named).expand_as(task.logits()).clone()
+w = live.to(torch.get_default_dtype())  # every switch is on
+omega, gamma, mean, square = torch.ones_like(w), w.clone(), torch.zeros_like(w), torch.zeros_like(w)
+enters = bayesnas.entering(task).to(w)""",
+        owned=("live", "w", "omega", "gamma", "mean", "square"),
+        learned="",
+        probs="bayesnas.relevance(gamma, live, task.allowed & ~named)",
+        active="active",
+        paths="live",
+    ),
     "uniform": Gates(
         "One operation on each edge is drawn, each with the same probability for ever; the best child seen is kept.",
         "z = e_k with probability 1 / K",
@@ -263,7 +280,7 @@ optimiser.{step}(loss + knobs.lam * task.resource.expected(p, knobs))""",
         f"""\
 trace = Trace()
 loss = task.loss({{batch}}, {{fixed}}{{frozen}}{{active}}, trace=trace)
-{{backward}}
+optimiser.backward(loss{{nodes}})
 signal = credit.complete(task.network, trace)
 {{moved}}
 {{slope}}
@@ -322,6 +339,24 @@ gamma, factor = theta.new_zeros(theta.shape[:-3]), theta.new_ones(theta.shape[:-
         owned=("theta", "path", "gamma", "factor"),
         draw="",
         probs="theta",
+    ),
+    "laplace": Credit(
+        "A switch follows its credit against its prior, which the spread of its credits narrows until it is off.",
+        "w ← argmin L(w) + σ² Σ ω |w|,  ω = √(1/γ − C/γ²),  C = (1/γ + H/σ²)⁻¹",
+        "puts a prior on free numbers",
+        ("switches",),
+        """\
+seen = gates.tap(z)
+loss = task.loss({batch}, seen{frozen}, active=active)
+optimiser.backward(loss{towards})
+gradient = -credit.marginal(seen)
+{moved}
+rate, scale, lam = (gates.per_run(value, w) for value in (knobs.switch_lr, knobs.scale, knobs.lam))
+w.copy_(live * bayesnas.soft(w - rate * gradient, rate * (scale * omega + lam * task.resource.price(knobs))))
+gamma.copy_(live * bayesnas.inherit(w.abs() / omega, enters))
+live &= bayesnas.survive(gamma, live, task.allowed & ~named)
+omega.copy_(bayesnas.reweighted(gamma, task.batch_size * bayesnas.spread(gradient, mean, square) / scale))""",
+        signal="(-gradient).where(live | ~named, torch.nan)",
     ),
     "none": Credit(
         "Nothing is learned about the architecture; only the weights move.",
@@ -407,7 +442,8 @@ def compose(gates: str, credit: str, levels: int) -> str:
     differs |= {
         "batch": 'task.batch("search")' if two else 'task.batch("train+search")',
         "frozen": ", update_statistics=False" if two else "",
-        "backward": "optimiser.backward(loss, trace.nodes)" if two else "optimiser.backward(loss)",
+        "nodes": ", trace.nodes" if two else "",
+        "towards": ", [seen]" if two else "",
         "step": "step_architecture" if two else "step",
         "alone": "" if two else "optimiser.step_weights(loss)",
         "moved": "" if two else "optimiser.move_weights()",
@@ -506,13 +542,12 @@ def __getattr__(name: str) -> Method:
 
 
 def _alike(*wanted: Any) -> list[Method]:
-    """The methods of the kit, those that make the most of these choices first."""
+    """The methods of the kit, those that can make the most of these choices first."""
     from nascore import methods
 
     def alike(method: Method) -> int:
-        traits: Traits = method.traits  # type: ignore[attr-defined]
-        own = traits.gates, traits.credit, traits.levels
-        return sum(weight * (a == b) for weight, a, b in zip((4, 2, 1), own, wanted, strict=True))
+        own = [(traits.gates, traits.credit, traits.levels) for _, traits in variants(method)]
+        return max(sum(w * (a == b) for w, a, b in zip((4, 2, 1), each, wanted, strict=True)) for each in own)
 
     return sorted(map(methods.get, sorted(methods.METHODS)), key=alike, reverse=True)
 
