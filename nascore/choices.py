@@ -547,7 +547,7 @@ def _alike(*wanted: Any) -> list[Method]:
 
     def alike(method: Method) -> int:
         own = [(traits.gates, traits.credit, traits.levels) for _, traits in variants(method)]
-        return max(sum(w * (a == b) for w, a, b in zip((4, 2, 1), each, wanted, strict=True)) for each in own)
+        return max(sum(int(w * (a == b)) for w, a, b in zip((4, 2, 1), each, wanted, strict=True)) for each in own)
 
     return sorted(map(methods.get, sorted(methods.METHODS)), key=alike, reverse=True)
 
