@@ -166,36 +166,29 @@ class Search:
         self.move_weights(self.loss(self.train, self.alpha.detach().softmax(-1)))
         return {"step darts2": time.process_time() - start}
 
-    def hypergradient(self, radius: float = 1e-2) -> Any:
-        """∇_α L_val(w − ξ (v + ∇_w L_train(w, α)), α), v being momentum and weight decay: Liu et al. (2019), eq. 7."""
+    def hypergradient(self) -> Any:
+        """∇_α L_val(w′, α), w′ being the weights after the step that comes next: Liu et al. (2019), eq. 7."""
         import torch
+        from torch.func import functional_call
 
+        from nascore import bilevel
         from nascore.supernet import frozen_statistics
 
-        def gradient(batch: Any, *of: Any) -> Any:
-            return torch.autograd.grad(self.loss(batch, self.alpha.softmax(-1)), of)
+        def loss_on(batch: Any) -> bilevel.Loss:
+            images, labels = batch
 
-        kept = [w.detach().clone() for w in self.weights]
+            def loss(weights: bilevel.Weights, alpha: Any) -> Any:
+                scores = functional_call(self.net, dict(weights), (images, alpha.softmax(-1)))
+                return torch.nn.functional.cross_entropy(scores, labels)
+
+            return loss
+
         held = [self.sgd.state[w].get("momentum_buffer") for w in self.weights]
+        buffers = [] if held[0] is None else held
+        inner = bilevel.Inner(self.WEIGHT_LR, self.MOMENTUM, self.WEIGHT_DECAY, buffers)
+        weights = dict(self.net.named_parameters())
         with frozen_statistics(self.net):
-            move = list(gradient(self.train, *self.weights))
-            with torch.no_grad():
-                torch._foreach_add_(move, kept, alpha=self.WEIGHT_DECAY)
-                if held[0] is not None:
-                    torch._foreach_add_(move, held, alpha=self.MOMENTUM)
-                torch._foreach_add_(self.weights, move, alpha=-self.WEIGHT_LR)  # w'
-            direct, *towards = gradient(self.valid, self.alpha, *self.weights)  # ∇_α and ∇_w' of L_val(w', α)
-            size = radius / torch.nn.utils.get_total_norm(towards)  # ε = 0.01 / ‖∇_w' L_val‖, their footnote 2
-            ends = []
-            for sign in (1, -1):
-                with torch.no_grad():
-                    torch._foreach_copy_(self.weights, kept)
-                    torch._foreach_add_(self.weights, [sign * size * g for g in towards])  # w±
-                ends.append(gradient(self.train, self.alpha)[0])
-            with torch.no_grad():
-                torch._foreach_copy_(self.weights, kept)
-        plus, minus = ends
-        return direct - self.WEIGHT_LR * (plus - minus) / (2 * size)  # eq. 8
+            return bilevel.hypergradient(loss_on(self.train), loss_on(self.valid), weights, self.alpha, inner).total
 
     def nasp(self, published: bool = False) -> Laps:
         import torch
