@@ -16,10 +16,11 @@ from torch import Tensor
 
 from nascore import gates
 from nascore.devices import move
+from nascore.fused import Trace
 
 if TYPE_CHECKING:
-    from nascore.fused import Trace
     from nascore.supernet import Supernet
+    from nascore.task import Batch, Task
 
 
 def marginal(seen: Float[Tensor, "*run cell edge op"]) -> Float[Tensor, "*run cell edge op"]:
@@ -51,6 +52,30 @@ def complete(network: Supernet, trace: Trace) -> Float[Tensor, "*run cell edge o
     backward pass through everything.
     """
     return 0.0 - network.marginals(trace)
+
+
+def everywhere(
+    task: Task,
+    batch: Batch,
+    z: Float[Tensor, "*run cell edge op"],
+    live: Bool[Tensor, "*run cell edge op"],
+    dense: bool = False,
+) -> tuple[Float[Tensor, "*run"], Float[Tensor, "*run cell edge op"]]:
+    """The loss of ``batch`` at the discrete gates ``z`` and −∂L/∂z of all operations; no gradient of a weight.
+
+    The ``live`` operations, a table on the CPU, run forward and backward, all others forward alone (``complete``).
+    ``dense`` runs all of them forward and backward, to the same end; the reference engine and a batch of runs, which
+    have no other way, always do.
+    """
+    if dense or task.network.engine == "reference" or z.dim() > 3:
+        seen = gates.tap(z.detach())
+        loss = task.loss(batch, seen, update_statistics=False)
+        loss.sum().backward(inputs=[seen])
+        return loss.detach(), marginal(seen)
+    trace = Trace()
+    loss = task.loss(batch, z, update_statistics=False, active=live, trace=trace)
+    loss.sum().backward(inputs=trace.nodes)
+    return loss.detach(), complete(task.network, trace)
 
 
 def taylor(z: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges op"]) -> Float[Tensor, "*edges op"]:

@@ -8,8 +8,9 @@ import torch
 from nets import seeded
 
 from nascore import evaluate, fused, methods
+from nascore.credit import everywhere
 from nascore.errors import UserError
-from nascore.methods.nasp import DECAY, choice, everywhere, shares
+from nascore.methods.nasp import DECAY, choice, shares
 from nascore.ops import OPS
 from nascore.run import Knobs, Run
 from nascore.space import NASP_12, SPACES, Space

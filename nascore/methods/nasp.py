@@ -25,11 +25,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nascore import gates, proximal, resource
-from nascore.credit import complete, marginal
+from nascore.credit import everywhere
 from nascore.errors import choose
-from nascore.fused import Trace
 from nascore.run import Knob, Knobs, Step, Traits, declare
-from nascore.task import WEIGHT_DECAY, WEIGHT_LR, Batch, Task
+from nascore.task import WEIGHT_DECAY, WEIGHT_LR, Task
 
 Variant = Literal["published", "released"]
 Inputs = Literal["all", "top2"]
@@ -81,7 +80,6 @@ def nasp(
     # ½ everywhere (the authors' start) is a tie, which would make the first of the list active on every edge: the
     # logits' small noise breaks it, another way for every seed.
     a = ((0.5 + task.logits().detach()) * task.allowed).requires_grad_()
-    dense = credit == "published" or task.network.engine == "reference" or a.dim() > 3
     optimiser = task.optimisers(weights=task.network, architecture=a, knobs=knobs)
     share = shares(task)
 
@@ -89,7 +87,7 @@ def nasp(
         chosen = choice(task, a, pruned)
         discrete = (chosen if released else chosen * a).detach()  # step 3: Ā = prox_C₁(A), eq. (3)
         live = gates.survivors(chosen > 0)
-        loss, signal = everywhere(task, task.batch("search"), discrete, live, dense)
+        loss, signal = everywhere(task, task.batch("search"), discrete, live, dense=credit == "published")
         z = gates.straight(a, discrete)  # its value is Ā, its gradient moves A
         objective = resource.surrogate(z, -signal).sum((-2, -1)) + knobs.lam * task.resource.expected(z, knobs)
         objective = objective + knobs.eta * (share * z.square()).sum((-3, -2, -1))  # eq. (1): η R(Ā)
@@ -128,28 +126,6 @@ def choice(task: Task, a: Float[Tensor, "*run cell edge op"], pruned: bool) -> F
         return chosen
     strength = (chosen * a).sum(-1)
     return chosen * proximal.strongest_inputs(strength, [target for _, target in task.space.edges]).unsqueeze(-1)
-
-
-def everywhere(
-    task: Task,
-    batch: Batch,
-    z: Float[Tensor, "*run cell edge op"],
-    live: Bool[Tensor, "*run cell edge op"],
-    dense: bool,
-) -> tuple[Float[Tensor, "*run"], Float[Tensor, "*run cell edge op"]]:
-    """L at the discrete gates ``z`` and −∂L/∂z of all operations, those with gate 0 included.
-
-    ``dense`` runs all of them forward and backward; otherwise the ``live`` ones alone, and the others forward.
-    """
-    if dense:
-        seen = gates.tap(z)
-        loss = task.loss(batch, seen, update_statistics=False)
-        loss.sum().backward(inputs=[seen])
-        return loss, marginal(seen)
-    trace = Trace()
-    loss = task.loss(batch, z, update_statistics=False, active=live, trace=trace)
-    loss.sum().backward(inputs=trace.nodes)
-    return loss, complete(task.network, trace)
 
 
 def shares(task: Task) -> Float[Tensor, "*run 1 1 op"]:
