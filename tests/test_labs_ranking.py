@@ -132,8 +132,23 @@ def test_other_pictures(data):
     assert "τ = −1.00" in bump.svg()
     assert "τ = 1.00" in bump.svg()
     rows = lab.taus(data).svg()
-    for words in ("uniform sampling, stale", "DARTS, recalibrated", "trained alone once more", "number of parameters"):
+    for words in (
+        "uniform sampling, stale",
+        "DARTS, recalibrated",
+        "training alone once more",
+        "the number of parameters",
+    ):
         assert words in rows
+
+
+def test_the_best_are_counted_for_every_k(data):
+    """A second training that swaps the two worst misses one of the best N − 1; one that reverses all finds no half."""
+    again, luck = lab.tops(data, ("again",), most=N).figure.data
+    assert list(again.x) == list(range(1, N + 1))
+    assert list(again.y) == [1] * (N - 2) + [pytest.approx((N - 2) / (N - 1)), 1]
+    assert list(luck.y) == [k / N for k in range(1, N + 1)]
+    worst = lab.of(data.data | {"alone": [data.data["alone"][0], {"seed": 1, "valid": list(range(N, 0, -1))}]})
+    assert list(lab.tops(worst, ("again",)).figure.data[0].y)[: N // 2] == [0] * (N // 2)
 
 
 def test_live_ranks_as_its_supernet_does(data):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from nascore.graph import CellGraph
 from nascore.ranking import Agreement
 from nascore.space import Space
 from nasviz import frames
-from nasviz.charts import INK, Chart, ticks
+from nasviz.charts import INK, Chart, chart, figure, ticks
 from nasviz.labs.cells import draw, legend
 from nasviz.labs.drawing import PAPER, WIDTH, dot, line, path, picture, text
 from nasviz.svg import cell_markup
@@ -32,7 +33,7 @@ from nasviz.theme import THEMES, colour, op_label
 from nasviz.widgets import Shown
 from nasviz.widgets.ranking import RankingView
 
-__all__ = ["Measured", "Scatter", "bump", "live", "measured", "scatter", "strands", "taus"]
+__all__ = ["Measured", "Scatter", "bump", "live", "measured", "scatter", "strands", "taus", "tops"]
 
 Values = NDArray[np.float64]
 NAMES = {"random": "uniform sampling", "snas": "SNAS", "darts": "DARTS", "nasp": "NASP"}
@@ -86,6 +87,20 @@ class Measured:
         return self._share(found, f"{split}_{how}", split)
 
     @property
+    def seen_by(self) -> list[str]:
+        """All that children can be ranked by: the searches, "again" and "parameters"."""
+        return [*self.methods, "again", "parameters"]
+
+    def seen(self, by: str) -> Values:
+        """What children are ranked by: recalibrated accuracies, those of a second training on valid, or sizes."""
+        match choose("by", by, self.seen_by):
+            case "again":
+                return self.alone(1, "valid")
+            case "parameters":
+                return self.parameters
+        return self.inherited(by)
+
+    @property
     def parameters(self) -> Values:
         """Learnt numbers of each child as a network of its own."""
         return np.asarray(self.data["parameters"], dtype=float)
@@ -134,15 +149,19 @@ def source(key: str, label: str, ways: Mapping[str, ArrayLike], truth: Values, u
     return {"key": key, "label": label, "ways": told, "range": [0.0, most], "ticks": marks, "unit": unit}
 
 
+def label(by: str) -> str:
+    """How people read what children are ranked by."""
+    others = {"again": "training alone once more", "parameters": "the number of parameters"}
+    return others.get(by) or f"weights of {NAMES[by]}"
+
+
 def sources(data: Measured) -> list[dict[str, Any]]:
     """Everything that children can be ranked by, against their first training alone."""
-    truth = data.alone()
-    found = [
-        source(method, f"weights of {NAMES[method]}", {how: data.inherited(method, how) for how in HOW}, truth)
-        for method in data.methods
-    ]
-    found.append(source("again", "training alone once more", {"": data.alone(1, "valid")}, truth))
-    return [*found, source("parameters", "the number of parameters", {"": data.parameters}, truth, "count")]
+    truth, found = data.alone(), []
+    for by in data.seen_by:
+        ways = {how: data.inherited(by, how) for how in HOW} if by in data.methods else {"": data.seen(by)}
+        found.append(source(by, label(by), ways, truth, "count" if by == "parameters" else "share"))
+    return found
 
 
 class Scatter(Shown):
@@ -240,7 +259,7 @@ def scatter(
     """
     data = measured() if data is None else data
     found = sources(data)
-    choose("by", by, [each["key"] for each in found])
+    choose("by", by, data.seen_by)
     choose("how", how, HOW)
     looked = -1 if child is None else int(number("child", child, low=0, high=len(data) - 1, integer=True))
     shown = panel(data, range(len(data)), found, data.alone()) | {"title": f"{len(data)} children of one net"}
@@ -334,9 +353,9 @@ def _card(shown: Scatter, child: int, left: float) -> list[str]:
         text(left + 72, 96, f", {tied} tie", 11),
     ]
     for k, (name, graph) in enumerate(shown.cells[child].items()):
-        y = 128 + 106 * k
-        body.append(text(left, y, f"{frames.cell_name(name)}: {len(graph.edges)} edges", 10.5, INK["soft"]))
-        body.append(draw(graph, left + 14, y + 18, 240, 54, named=False))
+        at = 128 + 106 * k
+        body.append(text(left, at, f"{frames.cell_name(name)}: {len(graph.edges)} edges", 10.5, INK["soft"]))
+        body.append(draw(graph, left + 14, at + 18, 240, 54, named=False))
     return body
 
 
@@ -397,8 +416,7 @@ def taus(data: Measured) -> Chart:
         for how in HOW:
             found = [ranking.agree(data.inherited(method, how, seed), truth).tau for seed in data.seeds(method)]
             rows.append((f"{NAMES[method]}, {'stale' if how == 'stale' else how}", found))
-    rows.append(("trained alone once more", [ranking.agree(data.alone(1, "valid"), truth).tau]))
-    rows.append(("number of parameters", [ranking.agree(data.parameters, truth).tau]))
+    rows += [(label(by), [ranking.agree(data.seen(by), truth).tau]) for by in ("again", "parameters")]
     low = min(0.0, *(min(found) for _, found in rows))
     place = _scale((low, 1.0), left, right)
     bottom = 24.0 * len(rows)
@@ -421,6 +439,23 @@ def taus(data: Measured) -> Chart:
         bottom + 42,
         *body,
     )
+
+
+def tops(data: Measured, by: Sequence[str] = ("random", "again", "parameters"), most: int = 30) -> Chart:
+    """Of the k children that look best, the share that is among the k truly best, for every k."""
+    import plotly.graph_objects as go
+
+    truth, n = data.alone(), len(data)
+    ks = range(1, min(most, n) + 1)
+    fig = figure("How many of the best does one find?", "k", "share", width=WIDTH)
+    pens = ({"color": INK["focus"]}, {"color": INK["ink"]}, {"color": INK["ink"], "dash": "dash"})
+    for name, pen in zip(by, cycle(pens)):
+        seen = data.seen(name)
+        shares = [float((ranking.chosen(seen, k) * ranking.chosen(truth, k)).sum() / k) for k in ks]
+        fig.add_trace(go.Scatter(x=list(ks), y=shares, mode="lines", name=label(name), line=pen))
+    luck = {"color": INK["soft"], "dash": "dot"}
+    fig.add_trace(go.Scatter(x=list(ks), y=[k / n for k in ks], mode="lines", name="by lot", line=luck))
+    return chart(fig, "Ties for the last places are broken by lot. A search wants the left end of the picture.")
 
 
 # ------------------------------------------------------------------------------------------------ live
