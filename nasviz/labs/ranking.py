@@ -33,7 +33,20 @@ from nasviz.theme import THEMES, colour, op_label
 from nasviz.widgets import Shown
 from nasviz.widgets.ranking import RankingView
 
-__all__ = ["Measured", "Scatter", "bump", "live", "measured", "scatter", "strands", "taus", "tops"]
+__all__ = [
+    "Measured",
+    "Scatter",
+    "bump",
+    "by_seed",
+    "label",
+    "live",
+    "measured",
+    "middle",
+    "scatter",
+    "strands",
+    "taus",
+    "tops",
+]
 
 Values = NDArray[np.float64]
 NAMES = {"random": "uniform sampling", "snas": "SNAS", "darts": "DARTS", "nasp": "NASP"}
@@ -408,14 +421,20 @@ def bump(columns: Mapping[str, ArrayLike], child: int | None = None) -> Chart:
     )
 
 
+def by_seed(data: Measured, method: str, how: str = "recalibrated") -> list[float]:
+    """τ of each of a method's supernets against training alone."""
+    return [ranking.agree(data.inherited(method, how, seed), data.alone()).tau for seed in data.seeds(method)]
+
+
+def middle(data: Measured, method: str, how: str = "recalibrated") -> float:
+    """The median of ``by_seed``."""
+    return float(np.median(by_seed(data, method, how)))
+
+
 def taus(data: Measured) -> Chart:
     """τ of every supernet, a dot a seed, beside what a second training and the parameter count reach."""
     truth, left, right = data.alone(), 236.0, WIDTH - 30.0
-    rows: list[tuple[str, list[float]]] = []
-    for method in data.methods:
-        for how in HOW:
-            found = [ranking.agree(data.inherited(method, how, seed), truth).tau for seed in data.seeds(method)]
-            rows.append((f"{NAMES[method]}, {'stale' if how == 'stale' else how}", found))
+    rows = [(f"{NAMES[method]}, {how}", by_seed(data, method, how)) for method in data.methods for how in HOW]
     rows += [(label(by), [ranking.agree(data.seen(by), truth).tau]) for by in ("again", "parameters")]
     low = min(0.0, *(min(found) for _, found in rows))
     place = _scale((low, 1.0), left, right)
