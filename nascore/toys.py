@@ -10,7 +10,7 @@ these toys are for.  A ``Problem`` may hold many problems at once, on the axes b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 from nascore import gates
 from nascore.errors import choose
+from nascore.methods import asng
 from nascore.proximal import largest, project, prox_c1, prox_c2
 
 Variant = Literal["published", "unit gate", "released"]
@@ -220,3 +221,51 @@ def scores(problem: Problem, seed: int = 0) -> dict[str, Score]:
 
 def _score(regret: Float[Tensor, " problem"]) -> Score:
     return Score(float((regret == 0).double().mean()), float(regret.mean()))
+
+
+# Many decisions -----------------------------------------------------------------------------------------------------
+
+
+class Selective(NamedTuple):
+    """Searches for the selective squared error, a run for each δ₀; the best choice of every variable is the first."""
+
+    share: Float[Tensor, "step run"]  # of the variables whose most probable choice is the best
+    certainty: Float[Tensor, "step run"]  # mean probability of the best choice
+    length: Float[Tensor, "step run"]  # δ in the Fisher metric
+    x: Float[Tensor, "run variable"]  # at the end
+
+
+@torch.no_grad()
+def selective_squared_error(
+    trusts: Sequence[float] = (0.1, 0.25, 1.0, 4.0, 10.0),
+    seed: int = 0,
+    steps: int = 4000,
+    variables: int = 30,
+    choices: int = 5,
+    lr: float = 0.05,
+) -> Selective:
+    """ASNG on the toy of its paper, written from memory: D variables x_i, each with K choices that differ by an offset.
+
+        f(x, c) = Σ_i Σ_k c_ik ((x_i − z_i)² + (k − 1) / K),  z_i ~ N(0, 1 / K²) anew for each sample
+
+    So x = 0 and the first choice of every variable are best. x moves by gradient steps of ``lr`` on the two samples
+    that rank the choices. ``trusts`` are the δ₀ of the runs, which go side by side.
+    """
+    noise, trust = Generator().manual_seed(seed), torch.tensor(trusts, dtype=torch.float64)
+    theta = trust.new_full((len(trusts), 1, variables, choices), 1 / choices)
+    allowed, path = torch.ones_like(theta[0], dtype=torch.bool), torch.zeros_like(theta)
+    gamma, factor = torch.zeros_like(trust), torch.ones_like(trust)
+    x = torch.randn(len(trusts), variables, generator=noise, dtype=torch.float64)
+    offset = torch.arange(choices) / choices
+    share, certainty, length = [], [], []
+    for _ in range(steps):
+        length.append(trust / factor)
+        c = torch.stack([gates.draw(theta.log(), noise, allowed) for _ in range(asng.SAMPLES)]).to(theta.dtype)
+        z = torch.randn(asng.SAMPLES, *x.shape, generator=noise, dtype=torch.float64) / choices
+        f = (x - z).square().sum(-1) + (c * offset).sum((-3, -2, -1))
+        g = asng.natural_gradient((f.flip(0) - f).sign(), c, theta)
+        asng.advance(theta, path, gamma, factor, g, trust, allowed)
+        x -= lr * 2 * (x - z).mean(0)
+        share.append((theta.argmax(-1) == 0).double().mean((-2, -1)))
+        certainty.append(theta[..., 0].mean((-2, -1)))
+    return Selective(*(torch.stack(each) for each in (share, certainty, length)), x)

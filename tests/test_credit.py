@@ -124,6 +124,15 @@ def test_marginal_is_nan_where_nothing_was_computed():
     assert credit.marginal(gates.tap(torch.ones(1, 2, 3, requires_grad=True))).isnan().all()
 
 
+def test_credit_of_what_was_not_computed_is_nan():
+    """Step.credit: −∂L/∂z where an operation ran, 0 for *none* in any case, NaN elsewhere."""
+    seen = gates.tap(torch.tensor([[[1.0, 0, 0], [0, 0, 1.0]]]))
+    (seen * torch.tensor([[[0.0, 2, 3], [0, 5, 6]]])).sum().backward()
+    found = credit.computed(seen, seen > 0, ("none", "skip", "conv3"))
+    torch.testing.assert_close(found, torch.tensor([[[0, torch.nan, torch.nan], [0, torch.nan, -6.0]]]), equal_nan=True)
+    assert credit.computed(seen, seen > 0, ("max3", "skip", "conv3"))[0, 1, 0].isnan()
+
+
 def test_node_sum():
     """Eq. (5): Σ_i R_ij = ⟨g_j, x_j⟩ for every node."""
     dag = Dag()
@@ -227,6 +236,22 @@ def test_credit_form_doubles_the_gradient_of_a_quadratic():
     assert_same_mean(2 * pathwise, form)
     difference = form - pathwise
     assert (difference.mean(0).abs() > 4 * difference.std(0) / DRAWS**0.5).any()  # and is not the gradient itself
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_credit_of_one_hot_samples_by_enumeration(degree):
+    """Eq. (9), DSNAS: E[(Z − p) R] over all one-hot Z is m times ∇E[ℓ] for ℓ homogeneous of degree m, as in eq. (6)."""
+    way = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    loss = lambda x: x @ way if degree == 1 else 0.5 * x.square().sum(-1)
+    eye, alpha = torch.eye(4, dtype=torch.float64), EDGE.clone().requires_grad_()
+    p = alpha.softmax(-1)
+    (exact,) = torch.autograd.grad(p @ loss(eye @ OPS.T), alpha, retain_graph=True)
+
+    each = []
+    for drawn in eye:
+        seen = gates.tap(gates.scored(drawn, p))
+        each.append(torch.autograd.grad(loss(seen @ OPS.T), alpha, retain_graph=True)[0])
+    torch.testing.assert_close(p.detach() @ torch.stack(each), degree * exact)
 
 
 def test_variance_grows_as_the_temperature_falls():

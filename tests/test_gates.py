@@ -1,12 +1,14 @@
 """Gates: the Gumbel-max identity, the limits of the concrete relaxation, and what each gate does to gradients."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Generator
 
-from nascore import gates
+from nascore import credit, gates
 from nascore.errors import UserError
 
 ALPHA = torch.tensor([0.5, -0.3, 1.0, 0.0], dtype=torch.float64)
@@ -111,6 +113,56 @@ def test_straight_is_exactly_one_hot_with_the_soft_gradient():
     (one,) = torch.autograd.grad((hard * weights).sum(), alpha, retain_graph=True)
     (other,) = torch.autograd.grad((z * weights).sum(), alpha)
     assert torch.equal(one, other)
+
+
+def test_straight_takes_any_hard_value():
+    """ProxylessNAS, eq. (2): the value is the drawn gates to the last bit, the gradient that of the probabilities."""
+    alpha = torch.randn(1, 50, 4, generator=seeded(), requires_grad=True)
+    p, drawn = alpha.softmax(-1), gates.draw(alpha, seeded(1), torch.tensor([True] * 4)).float()
+    hard, weights = gates.straight(p, drawn), torch.randn(1, 50, 4, generator=seeded(2))
+    assert torch.equal(hard.detach(), drawn)
+    (one,) = torch.autograd.grad((hard * weights).sum(), alpha, retain_graph=True)
+    (other,) = torch.autograd.grad((p * weights).sum(), alpha)
+    assert torch.equal(one, other)
+
+
+def test_scored_is_exactly_the_sample_with_the_gradient_of_its_score():
+    """SNAS, eq. (9): ∂/∂α ⟨g, z⟩ = (Z − p) · ⟨g, Z⟩, edge by edge; the value is Z to the last bit."""
+    alpha = torch.randn(1, 50, 4, generator=seeded(), requires_grad=True)
+    drawn = gates.draw(alpha, seeded(1), torch.tensor([True] * 4)).float()
+    z, g = gates.scored(drawn, alpha.softmax(-1)), torch.randn(1, 50, 4, generator=seeded(2))
+    assert torch.equal(z.detach(), drawn)
+    (z * g).sum().backward()
+    r = credit.edge_credit(drawn, g)
+    torch.testing.assert_close(alpha.grad, credit.credit_form(credit.one_hot_score(drawn, alpha.detach()), r))
+
+
+def test_draw_of_one_has_the_probabilities_of_the_softmax():
+    """P[k] = p_k over the live operations, the others never: chi-square on 10⁵ draws."""
+    live = torch.tensor([True, False, True, True])
+    drawn = gates.draw(ALPHA.expand(DRAWS, 4), seeded(), live)
+    assert (drawn.sum(-1) == 1).all()
+    p = gates.softmax(ALPHA, live)
+    assert drawn[:, 1].sum() == 0
+    assert stats.chisquare(drawn[:, live].sum(0).numpy(), p[live].numpy() * DRAWS).pvalue > 0.01
+
+
+def test_draw_of_two_is_without_replacement():
+    """P[{a, b}] = p_a p_b / (1 − p_a) + p_b p_a / (1 − p_b): one after the other from what is left; chi-square."""
+    drawn = gates.draw(ALPHA.expand(DRAWS, 4), seeded(), torch.tensor([True] * 4), 2)
+    pairs = list(combinations(range(4), 2))
+    counts = [int((drawn[:, a] & drawn[:, b]).sum()) for a, b in pairs]
+    expected = [P[a] * P[b] * (1 / (1 - P[a]) + 1 / (1 - P[b])) for a, b in pairs]
+    assert sum(counts) == DRAWS
+    assert stats.chisquare(counts, np.array(expected) * DRAWS).pvalue > 0.01
+
+
+def test_draw_takes_all_where_fewer_are_live():
+    live = torch.tensor([[True, False, False], [True, False, True], [True, True, True]])
+    drawn = gates.draw(torch.zeros(3, 3), seeded(), live, 2)
+    assert drawn.sum(-1).tolist() == [1, 2, 2]
+    assert not (drawn & ~live).any()
+    assert torch.equal(gates.draw(torch.zeros(3, 3), seeded(), live, 5), live)
 
 
 def test_uniform_one_hot_takes_every_allowed_operation_equally():

@@ -44,7 +44,13 @@ def jobs() -> dict[str, dict[str, Any]]:
             "options": {"curvature": 1, "measure_every": 60},
         },
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
+        "digits-nasp": {"method": "nasp"},
+        "digits-nasp-released": {"method": "nasp", "options": {"variant": "released"}},
         "digits-random": {"method": "random"},
+        "digits-gdas": {"method": "gdas"},
+        "digits-asng": {"method": "asng"},
+        "digits-proxyless": {"method": "proxyless"},
+        "digits-snas-one-hot": {"method": "snas", "options": {"sample": "one-hot"}},
     }
 
 

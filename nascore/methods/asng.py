@@ -128,7 +128,7 @@ def bounded(
 ) -> Float[Tensor, "*run cell edge op"]:
     """The probabilities with all that is ``allowed`` at or above 1 / (d (K − 1)): eq. (7)."""
     options = allowed.sum(-1, keepdim=True)
-    low = allowed * (options > 1) / (len(options.flatten()) * (options - 1).clamp(min=1))
+    low = (allowed & (options > 1)).to(theta.dtype) / (len(options.flatten()) * (options - 1).clamp(min=1))
     raised = theta.clamp(min=low)
     above = raised - low
     excess = raised.sum(-1, keepdim=True) - 1

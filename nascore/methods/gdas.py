@@ -11,7 +11,8 @@ edge from node i to node j, and g = ∂L/∂x_j:
 (2) is differentiated as if it were (1), and of the gradient towards h only the entry of k* is there: the other
 operations were not computed. So (4) is biased. For a linear loss its mean tends to half the exact gradient as τ → 0.
 
-log p is α but for a constant of each edge, which the softmax of (1) does not see.
+log p is α but for a constant of each edge, which the softmax of (1) does not see. The child is derived as in DARTS, as
+the authors' code, as remembered, does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nascore.task import ARCHITECTURE_LR, WEIGHT_DECAY, WEIGHT_LR, Task
 
 
 @declare(
-    "argmax",
+    "top2",
     Traits("straight", "chosen", levels=2, differentiable=True, discrete=True, passes=(0, 2)),
     lam=Knob(0, 0, 10, "penalty λ", log=True, help="Price of the expected cost, in nats per unit of cost."),
     **resource.KNOBS,
