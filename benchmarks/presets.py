@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from grid import LAMBDAS, Setting, complete
+from grid import LAMBDAS, Setting, complete, of
 
 from nascore.evaluate import interval
 
@@ -33,7 +33,7 @@ def presets(rows: dict[Setting, Found], seeds: int) -> dict[str, Any]:
     """Preset → knobs, what it means and what was measured."""
 
     def at(lam: float) -> list[Found]:
-        return [rows[Setting("snas", lam, seed=seed)] for seed in range(seeds)]
+        return [rows[of("snas", seed, lam=lam)] for seed in range(seeds)]
 
     def measured(lam: float) -> dict[str, Any]:
         columns = ("edges", "lost_nodes", "child_cost", "cost", "argmax_recalibrated")
@@ -55,7 +55,7 @@ def sweep(rows: dict[Setting, Found], seeds: int) -> dict[str, Any]:
     columns = {"child_cost": "child_cost", "accuracy": "argmax_recalibrated", "edges": "edges", "supernet": "supernet"}
     table = []
     for lam in LAMBDAS:
-        found = [rows[Setting("snas", lam, seed=seed)] for seed in range(seeds)]
+        found = [rows[of("snas", seed, lam=lam)] for seed in range(seeds)]
         row: dict[str, Any] = {"lam": lam}
         for name, column in columns.items():
             middle, low, high = interval([entry[column] for entry in found])
@@ -72,8 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    settings = [Setting("snas", lam, seed=seed) for seed in range(arguments.seeds) for lam in LAMBDAS]
-    rows = complete(settings)
+    rows = complete([(of("snas", seed, lam=lam),) for seed in range(arguments.seeds) for lam in LAMBDAS])
     found = {"digits": {"snas": presets(rows, arguments.seeds)}}
     text = json.dumps(found, indent=2)
     (PACKAGE / "presets.json").write_text(text + "\n")
