@@ -47,6 +47,8 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-nasp": {"method": "nasp"},
         "digits-nasp-released": {"method": "nasp", "options": {"variant": "released"}},
         "digits-random": {"method": "random"},
+        "digits-asap": {"method": "asap"},
+        "digits-bayesnas": {"method": "bayesnas"},
         "digits-gdas": {"method": "gdas"},
         "digits-asng": {"method": "asng"},
         "digits-proxyless": {"method": "proxyless"},
