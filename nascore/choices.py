@@ -23,7 +23,10 @@ from nascore.run import Knob, Method, Traits, declare
 Combination = tuple[str, str, int]
 """Gates, credit, levels."""
 
-LEVELS = (1, 2)
+LEVELS = {
+    1: "One loss on all images: weights and architecture learn from the same batch.",
+    2: "The architecture learns from images of its own, the weights from the others, by turns.",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Credit:
     needs: str
     gates: tuple[str, ...]
     lines: str
-    levels: tuple[int, ...] = LEVELS
+    levels: tuple[int, ...] = tuple(LEVELS)
     signal: str = ""
     weights: str = ""
     start: str = ""

@@ -522,7 +522,8 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
     small = (np.rint(255 * seen.sure[new]), seen.ops[new], seen.living[new])
     tables += [np.ascontiguousarray(table, np.uint8).tobytes() for table in small]
     names = recording.meta.get("metrics", {})
-    probs, space = recording.column("probs")[new], space_of(recording)
+    space = space_of(recording)
+    probs = recording.column("probs")[new].reshape(-1, *space.shape)  # a recording without rows knows no shape
     left = [outside(space, probs, ops[new]).mean((1, 2)) for ops in (seen.ops, seen.own)]
     weighed = [t for t, changed in sorted(recording.script().items()) if t and any(k.startswith("w_") for k in changed)]
     data = {
@@ -547,7 +548,7 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
 
 def _news(table: NDArray[Any]) -> NDArray[np.int64]:
     """The rows that differ from the one before, ``[t, …]``; the first one does."""
-    flat = table.reshape(len(table), -1)
+    flat = table.reshape(len(table), math.prod(table.shape[1:]))
     return np.flatnonzero(np.concatenate([np.ones(min(len(flat), 1), bool), (flat[1:] != flat[:-1]).any(-1)]))
 
 

@@ -115,6 +115,10 @@ class Cockpit(Shown):
             self._inbox.put(("prepare", {}))
         return self._view
 
+    def turn(self, method: Method, recording: Recording | None = None, run: bool = False) -> None:
+        """Turn to another method of one's own: show `recording`, or nothing yet, and start a run of it if asked to."""
+        self.hear("turn", {"method": method, "recording": recording, "run": run})
+
     def hear(self, name: str, payload: Mapping[str, Any]) -> None:
         """A command of the controls; obeyed soon, by the publisher."""
         self._inbox.put((name, dict(payload)))
@@ -253,6 +257,8 @@ class Cockpit(Shown):
                 raise UserError(f"{name}: stop the search first.")
             case "method":
                 self._choose(payload["name"])
+            case "turn":
+                self._take(**payload)
             case "seed":
                 self.seed = int(number("seed", payload["value"], low=0, integer=True))
             case _:
@@ -337,14 +343,20 @@ class Cockpit(Shown):
 
     def _choose(self, name: str) -> None:
         """Another method; what is recorded of it is shown."""
-        self.method = choose("method", name, METHODS)
+        assert isinstance(self.task, str)
+        self._take(choose("method", name, METHODS), _recorded(self.task, name))
+
+    def _take(self, method: str | Method, recording: Recording | None, run: bool = False) -> None:
+        self.method = method
         self._leave()
         self._settings = {}
-        assert isinstance(self.task, str)
-        self._opened = _recorded(self.task, name) or _blank(name, self.task, self.seed, {})
+        self._opened = recording or _blank(method, self.task, self.seed, {})
         if not len(self._opened):
-            self._text = f"nothing of {name} on {self.task} is recorded yet; run it live"
+            self._text = f"nothing of {_name(method)} on {_name(self.task)} is recorded yet; run it live"
         self._load(self._opened)
+        if run:
+            self._text = ""
+            self._begin()
 
     def close(self) -> None:
         """End the worker and the publisher; the picture stays."""

@@ -59,7 +59,7 @@ def setup(recording: Recording, panels: Sequence[str], title: str = "") -> dict[
     meta = recording.meta
     return {
         "panels": list(panels),
-        "title": title or f"{str(meta.get('method', '')).upper()} on {meta.get('task', '')}",
+        "title": title or f"{str(meta.get('method', '')).upper().replace('_', ' ')} on {meta.get('task', '')}",
         "skeletons": [cell_markup(space, cell) for cell in range(len(space.cells))],
         "cellNames": [frames.cell_name(name) for name in space.cells],
         "edges": list(edge_names(space)),
@@ -217,6 +217,10 @@ class Shown:
 
     def __init__(self, draw: Callable[[], str], text: str, widget: Callable[[], Any]):
         self._draw, self._text, self._widget = draw, text, widget
+
+    def widget(self) -> Any:
+        """The live widget by itself, to put beside others."""
+        return self._widget()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         still = {"image/svg+xml": self._draw(), "text/plain": self._text}

@@ -79,6 +79,10 @@ class Seat:
         return int(self.root.get_attribute("data-rows") or 0)
 
     @property
+    def title(self) -> str:
+        return self.root.locator("h1").first.inner_text()
+
+    @property
     def state(self) -> str:
         return self.root.locator(".state").get_attribute("data-state") or ""
 
