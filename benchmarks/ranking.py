@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,8 @@ def trainings(cache: Path = CACHE, train: Callable[[int, int], Found] = alone) -
 
 
 def searches(seeds: Iterable[int]) -> list[grid.Setting]:
-    """The searches whose weights the children inherit, seed by seed."""
-    return [
-        grid.of(method, seed, retrain=True, ranking=True, **options)
-        for seed in seeds
-        for method, options in SEARCHES.items()
-    ]
+    """The searches of the grid whose weights the children inherit, seed by seed."""
+    return [replace(setting, seed=seed) for seed in seeds for setting in grid.CORE if setting.ranking]
 
 
 def collected(done: Mapping[tuple[int, int], Found], searched: Mapping[grid.Setting, Found]) -> Found:
@@ -128,9 +125,9 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"second training, on test     {_told(second['test'], truth)}"
     yield f"second training, on valid    {_told(second['valid'], truth)}"
     yield f"number of parameters         {_told(found['parameters'], truth)}"
-    for method in SEARCHES:
+    for method in sorted({search["method"] for search in found["searches"]}):
         runs = [search for search in found["searches"] if search["method"] == method]
-        for how in ("stale", "recalibrated") if runs else ():
+        for how in ("stale", "recalibrated"):
             taus = [ranking.agree(run[f"valid_{how}"], truth).tau for run in runs]
             spread = f"{len(taus)} seeds: median {np.median(taus):.2f}, {min(taus):.2f} to {max(taus):.2f}"
             yield f"{method:8} {how:19} {_told(runs[0][f'valid_{how}'], truth)}; {spread}"
