@@ -32,12 +32,6 @@ from nascore.task import make_task
 
 ALONE = (0, 1)  # seeds of the stand-alone trainings
 SPLITS = ("valid", "test")
-SEARCHES: dict[str, dict[str, Any]] = {
-    "random": {},
-    "snas": {},
-    "darts": {"level": "bi"},
-    "nasp": {},
-}  # method → its options
 CACHE = grid.ROOT / "runs" / "ranking.jsonl"
 SHIPPED = grid.ROOT / "nascore" / "recordings" / "digits-ranking.json"
 
