@@ -246,7 +246,7 @@ def test_journey_draws_where_it_was_measured():
 
 
 def test_claims_are_read_from_the_file(tmp_path):
-    entry = {"verdict": "partly", "n": 10, "ours": 0.25, "low": -0.05, "high": 0.5, "paper": "", "command": "x"}
+    entry = {"verdict": "partly", "n": 10, "ours": 0.25, "low": -0.05, "high": 0.5, "paper": ""}
     quoted = entry | {
         "claim": "entropy elsewhere",
         "verdict": "quoted",
@@ -257,7 +257,7 @@ def test_claims_are_read_from_the_file(tmp_path):
     }
     rows = [entry | {"claim": "entropy is lower"}, entry | {"claim": "cost falls"}, quoted]
     file = tmp_path / "claims.json"
-    file.write_text(json.dumps(rows))
+    file.write_text(json.dumps({"claims": rows}))
     svg = sampling.claims(file, ["entropy"]).svg()
     assert "n = 10" in svg
     assert "+0.25" in svg

@@ -613,9 +613,9 @@ def claims(file: str | Path, words: Sequence[str]) -> Chart:
     """
     file = Path(file)
     if not file.exists():
-        missing = f"{file.name} is not here; python benchmarks/claims.py --json {file.name} writes it."
+        missing = f"{file.name} is not here; python benchmarks/claims.py --store writes it."
         return picture("Over ten seeds", missing, 0)
-    measured = [entry for entry in json.loads(file.read_text()) if entry["ours"] is not None]
+    measured = [entry for entry in json.loads(file.read_text("utf-8"))["claims"] if entry["ours"] is not None]
     rows = [entry for entry in measured if any(word in entry["claim"] for word in words)]
     low, high = min(0.0, *(entry["low"] for entry in rows)), max(entry["high"] for entry in rows)
     x, bottom = _scale(low, high, 420, 640), 30 * len(rows) + 10
