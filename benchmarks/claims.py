@@ -706,7 +706,7 @@ def table(rows: Rows, settings: Sequence[Setting], columns: Mapping[str, str] = 
         cells = []
         for column in columns.values():
             try:
-                values = read(rows, setting, column or "cost")
+                values = read(rows, setting, column or "supernet")
             except (MissingError, KeyError):
                 cells.append("–")
                 continue
@@ -770,7 +770,8 @@ def tables(
     """What is printed besides the claims, by title."""
     equal = ("n", "search, CPU s", "supernet", "child, stale", "recalibrated", "retrained", "parameters")
     sweeps = [SNAS, *(of("snas", lam=lam) for lam in PENALTIES), *(of("nasp", eta=eta) for eta in ETAS)]
-    kept = {"n": "", "supernet": "supernet", "recalibrated": "own_recalibrated", "cost": "cost", "edges": "edges"}
+    kept = {name: COLUMNS[name] for name in ("n", "supernet", "recalibrated")}
+    kept |= {"child's cost": "child_cost", "edges": "edges", "parameters": "parameters"}
     milliseconds = ["| operations | " + " | ".join(next(iter(speed.values()))) + " |"]
     milliseconds += ["|---" * (len(STEPS) + 1) + "|"]
     for ops, laps in speed.items():
@@ -785,7 +786,7 @@ def tables(
         ),
         "Wins of retrained children, seed by seed": win_table(rows),
         "At equal parameters": equal_parameters(rows, alone),
-        "Penalties (argmax child)": table(rows, sweeps, kept | {"parameters": "parameters"}),
+        "Penalties (argmax child)": table(rows, sweeps, kept),
         "Long search": table(rows, (DARTS, LONGER)),
         "Milliseconds a step": "\n".join(milliseconds),
         "One edge, fixed operations": toy_table(),
@@ -852,7 +853,7 @@ def main() -> None:
     told_by = next(iter(rows.values()))["versions"]
     found = {
         "command": COMMAND.format(seeds=arguments.seeds),
-        "seeds": len(read(rows, SNAS, "cost")),
+        "seeds": len(read(rows, SNAS, "supernet")),
         "versions": told_by,
         "tables": tables(rows, alone, speed),
         "claims": claims(rows, speed, alone),

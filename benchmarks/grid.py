@@ -252,11 +252,10 @@ def measure(setting: Setting, watch: Watch, together: int = 1) -> Found:
 
     task, step, own_rule = watch.run.task, watch.last, watch.run.method.own_rule
     assert step is not None
-    found: Found = {
-        name: float(step.metrics[name])
-        for name in ("entropy", "cost", "child_cost", "cpu_seconds", "updates", "examples")
-        if name in step.metrics
-    }
+    kept = ["child_cost", "cpu_seconds", "updates", "examples"]
+    if watch.run.method.traits.probs == "simplex":  # of other probabilities these two say nothing
+        kept += ["entropy", "cost"]
+    found: Found = {name: float(step.metrics[name]) for name in kept}
     found |= watch.history()
     test, gates = task.images("test"), torch.as_tensor(step.gates)
     found["supernet"] = evaluate.accuracy(task.network, test, gates)
