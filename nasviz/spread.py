@@ -119,7 +119,8 @@ def _stacks(
     """The edges of a cell, each a stack of its operations."""
     space, c, (left, y, width) = frames.space_of(recording), THEMES[theme], place
     probs = np.nan_to_num(recording.column("probs")[rows, cell].astype(float))  # [row, edge, op]
-    full = 1.0 if _simplex(recording) else max(float(probs.sum(-1).max()), 1e-6)
+    every = np.nan_to_num(recording.column("probs")[rows])
+    full = 1.0 if _simplex(recording) else max(float(every.sum(-1).max()), 1e-6)
     high = 40.0 if len(space.edges) <= 5 else 26.0 if len(space.edges) <= 9 else 19.0
     begin = left + 44
     x = _across(recording, rows, begin, left + width)

@@ -155,8 +155,14 @@ class Entrant:
             table = recording.meta.get("prices", {}).get("parameters")
             rows = np.flatnonzero(recording.metric(axis)[: len(recording)] <= place)
             if table is not None and len(rows):
-                chosen = frames.space_of(recording).one_hot(recording.graphs(int(rows[-1])))
-                found[seed] = float((np.asarray(table, float) * chosen).sum())
+                space = frames.space_of(recording)
+                graphs = recording.graphs(int(rows[-1]))
+                places = [
+                    (k, space.edges.index((source, target)), space.ops.index(op))
+                    for k, cell in enumerate(space.cells)
+                    for source, target, op in graphs[cell].edges
+                ]
+                found[seed] = float(sum(table[cell][edge][op] for cell, edge, op in places))
         return found
 
 
@@ -176,6 +182,11 @@ def entrants(recordings: Iterable[Recording]) -> list[Entrant]:
     return [Entrant(name, dict(sorted(runs.items()))) for name, runs in groups.items()]
 
 
+@lru_cache(maxsize=4)
+def _opened(name: str) -> Recording:
+    return Recording.open(name)
+
+
 def baselines(field: Sequence[Entrant]) -> list[Entrant]:
     """What always is in the picture: the shipped random search, if there is none yet, and children of uniform α.
 
@@ -186,7 +197,7 @@ def baselines(field: Sequence[Entrant]) -> list[Entrant]:
     known = [entrant for entrant in field if all(run.meta.get("method") == "random" for run in entrant.runs.values())]
     name = f"{runs[0].meta.get('task')}-random"
     if not known and name in shipped():
-        random = Recording.open(name)
+        random = _opened(name)
         if random.meta.get("space") == runs[0].meta.get("space"):
             known = [Entrant(label(random), {int(random.meta["seed"]): random}, pale=True)]
             found += known
@@ -356,6 +367,7 @@ class Race(Shown):
         self._news = threading.Event()
         self._lock = threading.RLock()  # the controls and the publisher both write
         self._heat: Heat | None = None
+        self._known: tuple[Any, list[Entrant]] | None = None  # the field, and the rows it was made of
         self._name: str | None = None
         self._publisher: threading.Thread | None = None
         choose("metric", metric, self._declared())
@@ -374,8 +386,12 @@ class Race(Shown):
     @property
     def field(self) -> list[Entrant]:
         """Who is in the picture, those that are only compared with last."""
-        found = entrants([*self.recordings, *self.raced])
-        return found + baselines(found)
+        runs = [*self.recordings, *self.raced]
+        key = [(id(run), len(run)) for run in runs]
+        if self._known is None or self._known[0] != key:
+            found = entrants(runs)
+            self._known = key, found + baselines(found)
+        return self._known[1]
 
     def _declared(self) -> dict[str, Mapping[str, Any]]:
         runs = (*self.recordings, *self.raced)
@@ -417,6 +433,7 @@ class Race(Shown):
         """Everybody where the race is read, the best first."""
         metric, axis, place, field = self.metric, self.axis, self.place, self.field
         other = "updates" if axis == "cpu_seconds" else "cpu_seconds"
+        goal, lower = self.threshold, self._lower
         by = next((entrant.at(metric, axis, place) for entrant in field if entrant.name == self.against), {})
         found = []
         for entrant in field:
@@ -429,26 +446,15 @@ class Race(Shown):
                     values,
                     low,
                     high,
-                    entrant.reached(metric, axis, self.threshold, self._lower),
+                    entrant.reached(metric, axis, goal, lower),
                     _counter(entrant, other, axis, place),
                     entrant.parameters(axis, place) if chosen else {},
                     _counter(entrant, "child_cost", axis, place) if chosen else {},
-                    None if entrant.name == self.against else self._difference(values, by),
+                    None if entrant.name == self.against else _difference(values, by, lower),
                 )
             )
-        sign = 1 if self._lower else -1
+        sign = 1 if lower else -1
         return sorted(found, key=lambda one: sign * one.median if math.isfinite(one.median) else math.inf)
-
-    def _difference(self, a: Mapping[int, float], b: Mapping[int, float]) -> Comparison | float | None:
-        """A against b over the seeds they share; more is better, so that wins are wins."""
-        sign = -1 if self._lower else 1
-        shared = sorted(set(a) & set(b))
-        if not shared:
-            return None
-        if len(shared) == 1:
-            return sign * (a[shared[0]] - b[shared[0]])
-        pairs = [tuple((seed, sign * each[seed]) for seed in shared) for each in (a, b)]
-        return _compare(*pairs)
 
     # -- what the controls do
 
@@ -599,7 +605,8 @@ class Race(Shown):
         except Exception as error:
             with self._lock:
                 self._error = sentence(error)
-                self._tell_status()
+                if self._view is not None:  # not by `status`, which may be what has failed
+                    self._view.status = {**self._view.status, "error": self._error, "state": self.state}
 
     # -- what is shown
 
@@ -764,6 +771,18 @@ class Race(Shown):
             if name not in ("choose", "read", "start", "stop"):
                 raise UserError(f"command: {name!r} is not one that the race knows.")
             getattr(self, name)(**payload)
+
+
+def _difference(a: Mapping[int, float], b: Mapping[int, float], lower: bool) -> Comparison | float | None:
+    """A against b over the seeds they share, so that a gain is positive and a win a win."""
+    sign = -1 if lower else 1
+    shared = sorted(set(a) & set(b))
+    if not shared:
+        return None
+    if len(shared) == 1:
+        return sign * (a[shared[0]] - b[shared[0]])
+    ours, theirs = (tuple((seed, sign * each[seed]) for seed in shared) for each in (a, b))
+    return _compare(ours, theirs)
 
 
 def _counter(entrant: Entrant, name: str, axis: str, place: float) -> dict[int, float]:
