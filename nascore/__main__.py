@@ -191,7 +191,7 @@ def _value(text: str) -> Any:
 def _help(parser: argparse.ArgumentParser, method: str | None) -> int:
     if method is not None:
         from nascore import methods
-        from nascore.jobs import TASK_OPTIONS
+        from nascore.jobs import TASK_OPTIONS, option_choices
 
         function = methods.get(method)
         group = parser.add_argument_group(f"knobs of {method} (they can also be turned while it runs)")
@@ -200,7 +200,8 @@ def _help(parser: argparse.ArgumentParser, method: str | None) -> int:
             group.add_argument(f"--{name}", metavar="NUMBER", help=about)
         group = parser.add_argument_group("options of the method and of the task")
         for name, default in function.options.items():  # type: ignore[attr-defined]
-            group.add_argument(f"--{name}", metavar="VALUE", help=f"default {default}")
+            named = ", ".join(option_choices(function, name))
+            group.add_argument(f"--{name}", metavar="VALUE", help=f"{named and named + '; '}default {default}")
         for name, meaning in TASK_OPTIONS.items():
             group.add_argument(f"--{name}", metavar="VALUE", help=f"of the task: {meaning}")
     parser.print_help()
@@ -281,13 +282,17 @@ def _bounds(text: str) -> tuple[str, tuple[float, float]]:
 
 def _methods(given: list[str]) -> int:
     from nascore import methods
+    from nascore.jobs import option_choices
 
     _Parser("python -m nascore methods", description="List the methods with their knobs and options.").parse_args(given)
     for name in methods.METHODS:
         function = methods.get(name)
         print(f"{name}: {(function.__doc__ or '').strip().splitlines()[0]}")
         print(f"  knobs    {', '.join(function.knobs)}")  # type: ignore[attr-defined]
-        print(f"  options  {', '.join(function.options) or '(none)'}")  # type: ignore[attr-defined]
+        options = []
+        for option, default in function.options.items():  # type: ignore[attr-defined]
+            options.append(f"{option} ({', '.join(option_choices(function, option)) or f'default {default}'})")
+        print(f"  options  {', '.join(options) or '(none)'}")
     return 0
 
 

@@ -326,14 +326,19 @@ def _settings(meta: Mapping[str, Any], task: Any) -> dict[str, Any]:
     return {**meta.get("options", {}), **{name: spec[name] for name in TASK_OPTIONS if name in spec}}
 
 
-def _option(method: Method, name: str, value: Any) -> Any:
-    """`value` in the type of the option: one of its `Literal` choices, or the type of its default."""
+def option_choices(method: Method, name: str) -> tuple[Any, ...]:
+    """The values that the option `name` may have, if its annotation is a `Literal`; else none."""
     try:
         annotation = inspect.signature(method, eval_str=True).parameters[name].annotation
     except NameError:  # a name that only the type checker imports
-        annotation = None
-    if get_origin(annotation) is Literal:
-        return choose(name, value, get_args(annotation))
+        return ()
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _option(method: Method, name: str, value: Any) -> Any:
+    """`value` in the type of the option: one of its `Literal` choices, or the type of its default."""
+    if named := option_choices(method, name):
+        return choose(name, value, named)
     default = method.options[name]  # type: ignore[attr-defined]
     if isinstance(default, bool):
         return bool(number(name, value, 0, 1, integer=True)) if not isinstance(value, bool) else value

@@ -140,6 +140,7 @@ def test_help_lists_every_knob_and_option(capsys):
     assert main(["methods"]) == 0
     out = capsys.readouterr().out
     assert all(f"{name}: " in out for name in nascore.methods.METHODS)
+    assert "level (bi, single)" in out
     assert main(["tasks"]) == 0
     assert capsys.readouterr().out.split() == list(tasks())
 

@@ -4,7 +4,6 @@ import ast
 import inspect
 from itertools import islice
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from nascore import credit, gates, methods, resource
 from nascore.errors import UserError
+from nascore.jobs import option_choices
 from nascore.run import HALF_PHASES, Knobs
 from nascore.space import DARTS, RULES, SPACES
 from nascore.task import Task, make_task
@@ -22,9 +22,9 @@ def variants(name):
     method = methods.get(name)
     settings = {"lam": 0.2} if "lam" in method.knobs else {}
     yield name, (name, {}, settings)
-    for option, parameter in inspect.signature(method, eval_str=True).parameters.items():
-        for choice in get_args(parameter.annotation) if option in method.options else ():
-            if choice != parameter.default:
+    for option, default in method.options.items():
+        for choice in option_choices(method, option):
+            if choice != default:
                 yield f"{name}, {option} {choice}", (name, {option: choice}, settings)
 
 
@@ -120,7 +120,8 @@ def test_what_a_space_does_not_allow_is_neither_drawn_nor_probable(name):
 def test_the_device_is_read_at_most_once_a_half_step(case, monkeypatch):
     reads = []
     for reader in ("active", "survivors"):
-        monkeypatch.setattr(gates, reader, lambda z, read=getattr(gates, reader): reads.append(1) or read(z))
+        read = getattr(gates, reader)
+        monkeypatch.setattr(gates, reader, lambda z, read=read: reads.append(1) or read(z))
     for name in ("item", "tolist", "numpy", "__float__", "__int__", "__bool__"):
         original = getattr(torch.Tensor, name)
 
