@@ -56,8 +56,9 @@ RATE = 0.05  # of the running means over batches
 def bayesnas(task: Task, knobs: Knobs) -> Iterator[Step]:
     """Sparse Bayesian learning of the gates: one loss moves weights and switches, and the evidence prunes switches."""
     named = torch.tensor([op != "none" for op in task.space.ops], device=task.device)
-    live = (task.allowed & named).expand_as(task.logits()).clone()
-    w = live.to(torch.get_default_dtype())  # every switch is on
+    like = task.logits().detach()
+    live = (task.allowed & named).expand_as(like).clone()
+    w = live.to(like)  # every switch is on
     omega, gamma = torch.ones_like(w), w.clone()
     mean, square = torch.zeros_like(w), torch.zeros_like(w)
     enters = entering(task).to(w)
@@ -74,7 +75,7 @@ def bayesnas(task: Task, knobs: Knobs) -> Iterator[Step]:
 
         z = w.clone()
         rate, scale, lam = (gates.per_run(value, w) for value in (knobs.switch_lr, knobs.scale, knobs.lam))
-        price = lam * task.resource.price(knobs)
+        price = lam * task.resource.price(knobs).to(w)
         w.copy_(soft(w - rate * gradient, rate * (scale * omega + price)))  # eq. (4)
         gamma.copy_(inherit(w.abs() / omega, enters))  # eqs. (5) and (6)
         live &= survive(gamma, live, task.allowed & ~named)  # eq. (7)
