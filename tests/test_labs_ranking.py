@@ -73,7 +73,7 @@ def test_bad_arguments(data, ask, words):
 def test_the_planted_order_is_told(data):
     view = lab.scatter(data)
     assert view.way["tau"] == pytest.approx(1)
-    assert "τ = 1.00 (95 % interval 1.00 to 1.00, n = 12); 10 of the 10 best" in view.sentence()
+    assert "τ = 1.00 (95 % interval 1.00 to 1.00, n = 12); 4 of the 4 best" in view.sentence()
     assert lab.scatter(data, how="stale").way["tau"] == pytest.approx(-1)
     assert "τ = −1.00" in lab.scatter(data, how="stale").sentence()
     one_swap = 1 - 4 / (N * (N - 1))
@@ -112,6 +112,7 @@ def test_the_still_picture_judges_the_pairs_of_a_child(data):
     assert "of its 11 pairs 11 are ranked rightly" in right
     nobody = lab.scatter(data).picture().svg()
     assert "point at a dot" in nobody
+    assert "not trained yet" in lab.live(children=4, data=data).scatter.picture().svg()
 
 
 def test_the_widget_tells_what_was_chosen(data):
@@ -172,7 +173,7 @@ def test_live_ranks_as_its_supernet_does(data):
     ways = view.scatter.shown["sources"][0]["ways"]
     for how in ("stale", "recalibrated"):
         assert ways[how]["values"] == (np.array(counts[f"valid_{how}"]) / 300).tolist()
-    assert view.history[-1][1] == ranking.agree(ways["recalibrated"]["values"], view.truth, 4).tau
+    assert view.history[-1][1] == ranking.agree(ways["recalibrated"]["values"], view.truth, 1).tau
     assert view.scatter.shown["history"] == [list(point) for point in view.history]
     assert "finished: step 15 of 15" in buttons[3].value
     assert (buttons[2].value, buttons[2].max) == (15, 15)

@@ -138,6 +138,11 @@ def of(data: Mapping[str, Any]) -> Measured:
 # ------------------------------------------------------------------------------------------------ the scatter
 
 
+def best(n: int) -> int:
+    """How many of ``n`` children count as the best."""
+    return min(TOP, n // 3)
+
+
 def tell(found: Agreement) -> str:
     """How two measurements agree, in one plain sentence."""
     top = f"{found.top * found.k:.3g} of the {found.k} best are among the {found.k} truly best"
@@ -155,7 +160,7 @@ def source(key: str, label: str, ways: Mapping[str, ArrayLike], truth: Values, u
     """One choice of what stands on the horizontal axis: for each way to measure it a value a child."""
     told = {}
     for how, values in ways.items():
-        found = ranking.agree(values, truth, min(TOP, len(truth)))
+        found = ranking.agree(values, truth, best(len(truth)))
         told[how] = {"values": np.asarray(values).tolist(), "tau": found.tau, "text": tell(found)}
     most = 1.0 if unit == "share" else float(max(np.max(values) for values in ways.values()))
     marks = ticks(0.0, most, log=False)
@@ -241,7 +246,7 @@ def panel(data: Measured, children: Sequence[int], found: list[dict[str, Any]], 
         "names": [int(child) for child in children],
         "children": data.children[list(children)].tolist(),
         "parameters": data.parameters[list(children)].tolist(),
-        "top": min(TOP, len(truth)),
+        "top": best(len(truth)),
         "skeletons": [cell_markup(space, cell) for cell in range(len(space.cells))],
         "cellNames": [frames.cell_name(name) for name in space.cells],
         "ops": list(space.ops),
@@ -315,13 +320,10 @@ def _still(shown: Scatter) -> Chart:
         f'<text transform="translate(14 {(top + bottom) / 2:g}) rotate(-90)" text-anchor="middle" font-size="10.5" '
         f'fill="{INK["soft"]}">{up}</text>'
     )
-    k, child = data["top"], shown.chosen["child"]
-    for values, pixels, end in ((x, px, "x"), (y, py, "y")):
-        best = np.argsort(-values if not shown.chosen["ranks"] else values, kind="stable")
-        edge = (pixels[best[k - 1]] + pixels[best[k]]) / 2
-        dash = {"stroke_dasharray": "3 4"}
-        body.append(line(edge, top, edge, bottom, INK["soft"], **dash) if end == "x" else "")
-        body.append(line(left, edge, right, edge, INK["soft"], **dash) if end == "y" else "")
+    child = shown.chosen["child"]
+    limits = [_border(pixels, way, data["top"]) for pixels, way in ((px, shown.way["values"]), (py, data["truth"]))]
+    body.append(line(limits[0], top, limits[0], bottom, INK["soft"], stroke_dasharray="3 4"))
+    body.append(line(left, limits[1], right, limits[1], INK["soft"], stroke_dasharray="3 4"))
     wrong = _against(shown, child) < 0 if child >= 0 else np.zeros(len(x), dtype=bool)
     if child >= 0:
         body += [
@@ -334,6 +336,12 @@ def _still(shown: Scatter) -> Chart:
         body.append(dot(px[child], py[child], 6, INK["focus"], stroke=PAPER, stroke_width=1.5))
     body += _card(shown, child, 470.0)
     return picture(data["title"], shown.sentence(), bottom + 42, *body)
+
+
+def _border(pixels: Values, values: ArrayLike, k: int) -> float:
+    """Half way between the last of the ``k`` best and the next, in pixels."""
+    order = np.argsort(-np.asarray(values), kind="stable")
+    return float(pixels[order[k - 1]] + pixels[order[k]]) / 2
 
 
 def _scale(ends: Sequence[float], start: float, stop: float) -> Callable[[Any], Any]:
@@ -350,7 +358,7 @@ def _against(shown: Scatter, child: int) -> Values:
 def _card(shown: Scatter, child: int, left: float) -> list[str]:
     """The child looked at: its two accuracies, how its pairs are ranked, its cells."""
     if child < 0:
-        hint = ["Live, point at a dot to see its cells, click it to keep it:", "then all pairs with it are judged."]
+        hint = ["Live: point at a dot to see its cells.", "Click it: all pairs with it are judged."]
         return [text(left, 24 + 16 * k, words, 11, INK["soft"]) for k, words in enumerate(hint)]
     data = shown.shown
     x, y = np.asarray(shown.way["values"]), np.asarray(data["truth"])
@@ -400,7 +408,7 @@ def bump(columns: Mapping[str, ArrayLike], child: int | None = None) -> Chart:
     y = {name: 34 + (values - 1) / (n - 1) * 300 for name, values in ranks.items()}
     body = []
     for a, b, start, stop in zip(names, names[1:], x, x[1:], strict=False):
-        found = ranking.agree(columns[a], columns[b], min(TOP, n))
+        found = ranking.agree(columns[a], columns[b], best(n))
         words = f"τ = {_signed(found.tau)}"
         body.append(text((start + stop) / 2, 20, words, 12, text_anchor="middle", font_weight=600))
     for one in [*(k for k in range(n) if k != child), *([] if child is None else [child])]:
@@ -499,7 +507,10 @@ class Live(Shown):
         self._controls: tuple[Any, Any, Any, Any] | None = None
         cells = [data.graphs(child) for child in self.children]
         start = {how: np.zeros(len(self.children)) for how in HOW}
-        self.scatter = Scatter(self._panel(start), cells, source="live", how="recalibrated", child=-1, ranks=False)
+        shown = self._panel(start)
+        for way in shown["sources"][0]["ways"].values():
+            way["text"] = "not trained yet."
+        self.scatter = Scatter(shown, cells, source="live", how="recalibrated", child=-1, ranks=False)
         words = "Run this cell live and press Start: a supernet is trained, and its children move."
         super().__init__(lambda: self.scatter.picture().svg(), words, self.widget)
 
