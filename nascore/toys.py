@@ -151,17 +151,19 @@ def nasp(
     """
     choose("variant", variant, get_args(Variant))
     a = torch.full_like(problem.children, 0.5) if start is None else start.clone()
-    adam = torch.optim.Adam([a], lr=epsilon, betas=(0.5, 0.999), weight_decay=1e-3)
+    adam = None
+    if variant == "released":
+        adam = torch.optim.Adam([a], lr=epsilon, betas=(0.5, 0.999), weight_decay=1e-3)
     probs, seen = [], []
     for _ in range(steps):
         discrete = prox_c1(a) if variant == "published" else largest(a)
         probs.append(a.clone())
         seen.append(discrete)
         a.grad = problem.gradient(discrete)
-        if variant == "released":
-            adam.step()
-        else:
+        if adam is None:
             a -= epsilon * a.grad
+        else:
+            adam.step()
         a.copy_(prox_c2(a))
     return Path(torch.stack(probs), torch.stack(seen))
 
@@ -268,4 +270,4 @@ def selective_squared_error(
         x -= lr * 2 * (x - z).mean(0)
         share.append((theta.argmax(-1) == 0).double().mean((-2, -1)))
         certainty.append(theta[..., 0].mean((-2, -1)))
-    return Selective(*(torch.stack(each) for each in (share, certainty, length)), x)
+    return Selective(torch.stack(share), torch.stack(certainty), torch.stack(length), x)
