@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -103,6 +103,10 @@ def test_runs_of_the_same_settings_are_one_entrant() -> None:
     again = searched(best=0.9)
     assert entrants([*runs, again])[0].runs[0] is again  # the later of two with the same seed
     assert label(searched(settings={"cells": 4, "lam": 0})) == "SNAS, cells 4"
+    assert label(searched(label="mine")) == "mine"
+    plans = entrants([*runs, searched(steps=80, seed=0), searched(steps=80, seed=1)])
+    assert list(plans[-1].runs) == [0, 1]
+    assert plans[-1].name == "SNAS, 80 steps"  # another plan is another entrant
     with pytest.raises(UserError, match="recordings: 'mnist' is not the task of the first one, 'digits'"):
         entrants([searched(), searched(task="mnist")])
 
@@ -134,6 +138,12 @@ def test_random_search_and_uniform_alpha_are_always_there() -> None:
     y = uniform.curves("child_accuracy_recalibrated", "updates")[0][1]
     drawn = [0.1 * k for k in range(1, 9)]  # one fresh child each time: the mean of the last five
     assert y == pytest.approx([np.mean(drawn[max(0, k - 4) : k + 1]) for k in range(8)])
+    whole = searched("random")
+    known = lambda step: {name: value for name, value in step.metrics.items() if name != "random_child_accuracy"}
+    bare = Recording.from_steps([replace(step, metrics=known(step)) for step in whole], whole.meta)
+    again = race([searched(), bare])
+    assert [(one.name, one.pale) for one in again.field][1:] == [("random search", False), ("uniform α", True)]
+    assert again.field[-1].runs[0].meta["command"]  # the shipped one
     other = race([searched(space=DARTS.to_json())])
     assert [one.name for one in other.field] == ["SNAS"]  # of another space there is nothing to compare with
 

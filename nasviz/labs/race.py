@@ -40,7 +40,7 @@ __all__ = ["AXES", "Entrant", "Race", "curve", "entrants", "label", "race"]
 AXES = {"updates": "updates", "cpu_seconds": "CPU seconds", "examples": "images"}
 """What can stand below the curves: counters of a recording, and how people read them."""
 
-CHILD = "child_accuracy_recalibrated"
+CHILD, DRAWN = "child_accuracy_recalibrated", "random_child_accuracy"
 NAMES = {
     "random": "random search",
     "proxyless": "ProxylessNAS",
@@ -77,8 +77,10 @@ def curve(recording: Recording, metric: str, axis: str = "updates") -> tuple[Val
 
 
 def label(recording: Recording) -> str:
-    """Method and what was set for it, such as "SNAS, λ .35"; defaults are not told."""
+    """Method and what was set for it, such as "SNAS, λ .35"; defaults are not told. ``meta["label"]`` goes before."""
     meta = recording.meta
+    if "label" in meta:
+        return str(meta["label"])
     method = str(meta.get("method", ""))
     name = NAMES.get(method, method.upper() if method in METHODS else method)
     return ", ".join([name, *_settings(recording)])
@@ -156,7 +158,10 @@ class Entrant:
             rows = np.flatnonzero(recording.metric(axis)[: len(recording)] <= place)
             if table is not None and len(rows):
                 space = frames.space_of(recording)
-                graphs = recording.graphs(int(rows[-1]))
+                row = int(rows[-1])
+                if recording[row].graphs is None and recording[row].probs is None:
+                    continue
+                graphs = recording.graphs(row)
                 places = [
                     (k, space.edges.index((source, target)), space.ops.index(op))
                     for k, cell in enumerate(space.cells)
@@ -169,16 +174,22 @@ class Entrant:
 def entrants(recordings: Iterable[Recording]) -> list[Entrant]:
     """Runs of the same method under the same settings together. Of two with the same seed the later one counts.
 
+    Those planned for another number of steps than the first ones of their name are entrants of their own.
+
     Raises:
         UserError: they are of different tasks.
     """
     groups: dict[str, dict[int, Recording]] = {}
     tasks: list[str] = []
+    plans: dict[str, int] = {}
     for recording in recordings:
         tasks.append(str(recording.meta.get("task", "")))
         if tasks[-1] != tasks[0]:
             raise UserError(f"recordings: {tasks[-1]!r} is not the task of the first one, {tasks[0]!r}; race on one.")
-        groups.setdefault(label(recording), {})[int(recording.meta.get("seed") or 0)] = recording
+        name, steps = label(recording), int(recording.meta.get("steps", 0))
+        if plans.setdefault(name, steps) != steps:
+            name = f"{name}, {steps} steps"
+        groups.setdefault(name, {})[int(recording.meta.get("seed") or 0)] = recording
     return [Entrant(name, dict(sorted(runs.items()))) for name, runs in groups.items()]
 
 
@@ -192,16 +203,24 @@ def baselines(field: Sequence[Entrant]) -> list[Entrant]:
 
     Uniform α is a network trained on operations drawn evenly, from which a child is drawn evenly too.
     """
-    found = []
     runs = [run for entrant in field for run in entrant.runs.values()]
-    known = [entrant for entrant in field if all(run.meta.get("method") == "random" for run in entrant.runs.values())]
     name = f"{runs[0].meta.get('task')}-random"
-    if not known and name in shipped():
-        random = _opened(name)
-        if random.meta.get("space") == runs[0].meta.get("space"):
-            known = [Entrant(label(random), {int(random.meta["seed"]): random}, pale=True)]
-            found += known
-    return found + [Entrant("uniform α", known[0].runs, pale=True, metric="random_child_accuracy") for _ in known[:1]]
+    recorded = _opened(name) if name in shipped() else None
+    if recorded is not None and recorded.meta.get("space") != runs[0].meta.get("space"):
+        recorded = None  # children of another space are no comparison
+    found, known = [], [entrant for entrant in field if is_random(entrant)]
+    if not known and recorded is not None:
+        known = [Entrant(label(recorded), {int(recorded.meta["seed"]): recorded}, pale=True)]
+        found += known
+    drawn = [entrant.runs for entrant in known if any(len(curve(run, DRAWN)[0]) for run in entrant.runs.values())]
+    if not drawn and recorded is not None:
+        drawn = [{int(recorded.meta["seed"]): recorded}]
+    return found + [Entrant("uniform α", each, pale=True, metric=DRAWN) for each in drawn[:1]]
+
+
+def is_random(entrant: Entrant) -> bool:
+    """Whether it is random search."""
+    return all(run.meta.get("method") == "random" for run in entrant.runs.values())
 
 
 def fairness(field: Sequence[Entrant], metric: str, axis: str, place: float) -> list[str]:
@@ -373,7 +392,7 @@ class Race(Shown):
         choose("metric", metric, self._declared())
         choose("x", axis, AXES)
         names = [entrant.name for entrant in self.field]
-        usual = next((name for name in names if name.startswith(NAMES["random"])), names[0])
+        usual = next((entrant.name for entrant in self.field if is_random(entrant)), names[0])
         self.against = usual if against is None else choose("against", against, names)
         super().__init__(lambda: self.picture().svg(), "", self._display)
 
@@ -815,7 +834,9 @@ def _short(text: str) -> str:
 
 
 def _count(value: float) -> str:
-    return "–" if not math.isfinite(value) else f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.3g}"
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}".replace(",", " ") if value >= 100 else _short(f"{value:.3g}")
 
 
 def signed(value: float) -> str:
