@@ -394,18 +394,28 @@ def nearest(gates: str, credit: str, levels: int) -> Combination:
     return min(COMBINATIONS, key=distance)
 
 
+def words(gates: Any, credit: Any, levels: Any) -> Combination:
+    """The three, if each is known; whether they go together is another matter.
+
+    Raises:
+        UserError: one is not known, with the near match.
+    """
+    gates, credit = choose("gates", gates, GATES), choose("credit", credit, CREDIT)
+    if levels not in LEVELS:
+        raise UserError(f"levels: {levels!r} is not one of 1, 2.")
+    return gates, credit, int(levels)
+
+
 def check(gates: Any, credit: Any, levels: Any) -> Combination:
     """The combination, if it runs.
 
     Raises:
         UserError: a word is not known, or the three do not go together; the message says what does.
     """
-    gates, credit = choose("gates", gates, GATES), choose("credit", credit, CREDIT)
-    if levels not in LEVELS:
-        raise UserError(f"levels: {levels!r} is not one of 1, 2.")
-    if problem := refusal(gates, credit, levels):
+    combination = words(gates, credit, levels)
+    if problem := refusal(*combination):
         raise UserError(problem)
-    return gates, credit, int(levels)
+    return combination
 
 
 def title(gates: str, credit: str, levels: int) -> str:

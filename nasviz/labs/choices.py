@@ -23,7 +23,7 @@ import numpy as np
 from nascore import choices
 from nascore.choices import COMBINATIONS, CREDIT, GATES, LEVELS, Combination, assemble, named
 from nascore.errors import sentence
-from nascore.record import Recording, shipped
+from nascore.record import Recording, runs, shipped
 from nascore.run import Traits
 from nasviz.charts import INK, Chart
 from nasviz.host import Cockpit, live
@@ -64,14 +64,14 @@ def recorded(name: str, **options: Any) -> str:
     """The shipped recording of a method on digits under these options and its own knobs; "" where there is none."""
     from nascore import methods
 
-    defaults = methods.get(name).options  # type: ignore[attr-defined]
-    for title in shipped():
+    defaults: dict[str, Any] = methods.get(name).options  # type: ignore[attr-defined]
+    for title, path in shipped().items():
+        if not runs(path, method=name, task="digits"):
+            continue
         recording = Recording.open(title)
         meta, own = recording.meta, {key: knob.value for key, knob in recording.knobs.items()}
-        turned = bool(meta.get("script")) or bool(recording.script()) or recording.values(0) != own
-        if (meta["method"], meta["task"], turned) != (name, "digits", False):
-            continue
-        if {**defaults, **meta.get("options", {})} == {**defaults, **options}:
+        turned = bool(recording.script()) or recording.values(0) != own
+        if not turned and {**defaults, **meta.get("options", {})} == {**defaults, **options}:
             return title
     return ""
 
@@ -146,10 +146,8 @@ class TwoChoices(Shown):
 
     def choose(self, gates: str | None = None, credit: str | None = None, levels: int | None = None) -> None:
         """Turn to another combination; None leaves a choice. One that does not run is refused in the panel."""
-        wanted = tuple(
-            old if new is None else new for old, new in zip(self.asked, (gates, credit, levels), strict=True)
-        )
-        self.asked = wanted[0], wanted[1], int(wanted[2])
+        before = self.asked
+        self.asked = choices.words(gates or before[0], credit or before[1], levels or before[2])
         self._error = ""
         if not choices.refusal(*self.asked) and self.asked != self.combination:
             self._before, self.combination = self.source, self.asked
@@ -190,12 +188,14 @@ class TwoChoices(Shown):
             return ""
         if run.script(upto=rows) != known.script(upto=rows):
             return ""
-        pairs = [(run.column(name)[:rows], known.column(name)[:rows]) for name in ("probs", "gates", "credit")]
+        pairs: list[tuple[Any, Any]] = [
+            (run.column(name)[:rows], known.column(name)[:rows]) for name in ("probs", "gates", "credit")
+        ]
         pairs.append((run.metric("loss")[:rows], known.metric("loss")[:rows]))
         whose = called(*named(*self.combination) or ("",))
         if all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
             return (
-                f"{rows} rows so far: each gate, probability, credit and loss has the bits of the recording of {whose}."
+                f"{rows} rows so far: gates, probabilities, credit and loss have the bits of the recording of {whose}."
             )
         far = max(float(np.nanmax(abs(a - b), initial=0)) for a, b in pairs)
         return f"{rows} rows so far differ from the recording of {whose}, which another machine made, by {far:.1g}."

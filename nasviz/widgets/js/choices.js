@@ -52,8 +52,9 @@ function choicesView(model) {
   function update() {
     const data = shown(), { same: told, error } = status();
     MENUS.forEach(([name], k) => {
-      selects[name].replaceChildren(...data.menus[name].map(([value, refused, help]) =>
-        make("option", { value, text: refused ? `✕ ${value}` : value, title: refused || help, class: refused ? "no" : null })));
+      const marked = ([value, refused]) => refused && value !== data.asked[k];
+      selects[name].replaceChildren(...data.menus[name].map((item) =>
+        make("option", { value: item[0], text: marked(item) ? `✕ ${item[0]}` : item[0], title: item[1] || item[2], class: marked(item) ? "no" : null })));
       selects[name].value = data.asked[k];
       set(selects[name], { title: data.about[k][1], "aria-invalid": data.refused ? "true" : null });
     });
