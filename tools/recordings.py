@@ -41,7 +41,7 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-darts-long": {
             "method": "darts",
             "epochs": 128,
-            "options": {"curvature": 1, "measure_every": 60},
+            "options": {"curvature": 1, "measure_every": 120},
         },
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
         "digits-nasp": {"method": "nasp"},
