@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from nascore.record import Writer
     from nascore.task import Task
 
+DISTRIBUTIONS = ("simplex", "bernoulli")
+"""What probs may be so that a step has the metrics entropy and expected cost."""
+
 Script = dict[int, dict[str, float]]
 """Knob changes: the first t that runs under the values → the values."""
 
@@ -162,7 +165,8 @@ class Traits:
         complete: the weights of the child were trained as that child, so that it needs no retraining.
         discrete: every weight step trains one operation an edge.
         passes: (a, b), where one iteration passes a·K + b times forward through single operations, on each edge.
-        probs: what `Step.probs` are. "simplex": rows sum to 1; "box": each entry lies in [0, 1]; "none".
+        probs: what `Step.probs` are. "simplex": rows sum to 1; "bernoulli": an entry is
+            the probability that its operation is on; "box": each entry lies in [0, 1]; "none".
         options: (option, value) → what that value changes here, by name: `{("level", "single"): {"levels": 1}}`.
     """
 
@@ -372,8 +376,9 @@ class Run(Iterator[Step]):
         graphs = step.graphs
         if step.probs is not None:
             probs = np.asarray(step.probs, np.float64)
-            metrics["entropy"] = float(-(probs * np.log(np.where(probs > 0, probs, 1))).sum(-1).mean())
-            metrics["cost"] = float((price * probs).sum())
+            if (kind := self._meta["probs"]) in DISTRIBUTIONS:
+                metrics["entropy"] = entropy(probs, kind)
+                metrics["cost"] = float((price * probs).sum())
             graphs = self.task.space.decode(probs) if graphs is None else graphs
         if graphs is not None:
             metrics["child_cost"] = float((price * self.task.space.one_hot(graphs)).sum())
@@ -471,6 +476,18 @@ def _describe(method: Method, run: Run) -> dict[str, Any]:
         "rule": "argmax",
         "threads": run.threads,
     }
+
+
+def entropy(probs: Any, kind: str = "simplex") -> float:
+    """Mean entropy of an edge's decision, in nats; `probs` are `[group, decision, option]`.
+
+    Of a simplex, one draw an edge: −Σ p ln p. Of bernoulli probabilities each option is on or off by itself:
+    −Σ (p ln p + (1 − p) ln(1 − p)), where options that a space does not allow have p = 0 and add nothing. The entries
+    of a box are no probabilities and have none, nor an expected cost.
+    """
+    p = np.asarray(probs, np.float64)
+    outcomes = (p, 1 - p) if kind == "bernoulli" else (p,)
+    return float(sum(-(q * np.log(np.where(q > 0, q, 1))).sum(-1) for q in outcomes).mean()) + 0.0  # not −0
 
 
 def _is_tensor(value: Any) -> bool:

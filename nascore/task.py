@@ -43,6 +43,7 @@ WEIGHT_DECAY = Knob(0, 0, 0.1, "weight decay", log=True, group="learning", help=
 
 SPLITS = ("train", "search", "train+search", "valid", "test")
 
+# Entropy and expected cost are measured where probs are probabilities: see ``nascore.run.entropy``.
 METRICS = {
     "loss": Metric("loss", "nats", "lower", (0.0, None)),
     "accuracy": Metric("supernet", "share", "higher", (0.0, 1.0)),

@@ -65,8 +65,8 @@ def block(
     space, seen = frames.space_of(recording), frames.judged(recording)
     rule = frames.own_rule(recording)
     identity = np.eye(len(space.ops) + 1)[:, :-1]  # −1 is the last row, which is empty
-    probs = recording[t].probs
-    columns = [("searched: the distribution p", probs, None)]
+    probs, gone = recording[t].probs, frames.pruned(recording, t)
+    columns = [(f"searched: the {frames.reading(recording).tab}", probs, None)]
     columns.append(("derived: argmax", identity[seen.ops[t]], seen.living[t]))
     if rule != "argmax":
         columns.append((f"derived: its own rule, {RULES.get(rule, rule)}", identity[seen.own[t]], seen.own[t] >= 0))
@@ -80,7 +80,7 @@ def block(
             alive = None if living is None else living[cell].tolist()
             count = len(space.edges) if living is None else int(living[cell].sum())
             says = f"{frames.cell_name(name)} · {count} of {len(space.edges)} edges"
-            body = cell_markup(space, cell, None if table is None else table[cell], alive)
+            body = cell_markup(space, cell, None if table is None else table[cell], alive, pruned=gone[cell])
             parts.append(f'<text class="s" x="{left:g}" y="{down + 11:g}">{html.escape(says)}</text>')
             inner = (
                 body.split(">", 1)[1].removesuffix("</svg>").replace('class="credit', 'display="none" class="credit')

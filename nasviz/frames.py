@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -72,6 +72,70 @@ CURVES: tuple[dict[str, Any], ...] = (
 A chart with ``unless`` is left out while its series have that value throughout; a ``noisy`` series is drawn pale, with
 its running mean over it.
 """
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What views say of ``Step.probs``: its symbol, its tab, what a strand's width and a ribbon's depth mean, and what
+    moves it.
+    """
+
+    symbol: str
+    tab: str
+    strand: str
+    depth: str
+    moves: str
+
+
+READINGS = {
+    "simplex": Reading(
+        "p",
+        "distribution p",
+        "a strand an op, as wide as it is probable",
+        "certainty",
+        "credit − λ·price, less its mean over the edge",
+    ),
+    "bernoulli": Reading(
+        "p", "probabilities p", "a strand an op, as wide as it is probable", "certainty", "credit − λ·price"
+    ),
+    "box": Reading(
+        "a",
+        "weights a",
+        "a strand an op, as wide as its weight, 0 to 1",
+        "lead over the second",
+        "credit − λ·price, within 0 and 1",
+    ),
+}
+"""By ``meta["probs"]``. A row of a simplex is one decision, so it sums to 1; of the others each entry stands alone."""
+
+
+def kind_of(recording: Recording) -> str:
+    """What the recording's probs are; what is not in ``READINGS`` reads like a simplex."""
+    kind = str(recording.meta.get("probs", "simplex"))
+    return kind if kind in READINGS else "simplex"
+
+
+def reading(recording: Recording) -> Reading:
+    """How to read the recording's probs."""
+    return READINGS[kind_of(recording)]
+
+
+def full(recording: Recording) -> float:
+    """The sum of an edge's probs that fills a stack: 1 of a simplex, of others the largest of any edge in any row."""
+    if kind_of(recording) == "simplex":
+        return 1.0
+    return max(float(np.nan_to_num(recording.column("probs")).sum(-1).max(initial=0)), 1e-6)
+
+
+def pruned(recording: Recording, t: int) -> NDArray[np.bool_]:
+    """Which operations are gone for good in row ``t``, ``[cell, edge, op]``: of a simplex those at exactly 0.
+
+    A softmax gives no exact 0, only a mask does. An entry of a box may well be 0 and come back.
+    """
+    space, probs = space_of(recording), recording[t].probs
+    if probs is None or kind_of(recording) != "simplex":
+        return np.zeros(space.shape, bool)
+    return np.asarray(space.allowed & (np.asarray(probs) == 0))
 
 
 def noisy(metric: str) -> bool:
@@ -149,14 +213,28 @@ def alive(space: Space, ops: NDArray[np.int64]) -> NDArray[np.bool_]:
     return living
 
 
-def certainty(space: Space, probs: Array) -> NDArray[np.float64]:
-    """1 − H(p) / log(number of allowed ops), ``[t, cell, edge]``: 0 for uniform, 1 for decided."""
+def certainty(space: Space, probs: Array, kind: str = "simplex") -> NDArray[np.float64]:
+    """How decided an edge is, ``[t, cell, edge]``, 0 to 1.
+
+    ``"simplex"``: 1 − H(p) / log(number of allowed ops), 0 for uniform. ``"bernoulli"``: the same of the mean entropy
+    of its operations, each on or off. ``"box"``: the largest entry less the second, 0 for a tie.
+    """
     p: NDArray[np.float64] = np.where(space.allowed, probs, 0.0).astype(float)
-    safe: NDArray[np.float64] = np.where(p > 0, p, 1.0)
-    entropy = -(p * np.log(safe)).sum(-1)
-    most = np.log(np.maximum(space.allowed.sum(-1), 2))
+    if kind == "box":
+        ranked = np.sort(p, -1)
+        lead: NDArray[np.float64] = ranked[..., -1] - (ranked[..., -2] if p.shape[-1] > 1 else 0.0)
+        return np.clip(lead, 0, 1)
+    options = np.maximum(space.allowed.sum(-1), 1)
+    entropy, most = nats(p).sum(-1), np.log(np.maximum(options, 2))
+    if kind == "bernoulli":
+        entropy, most = (nats(p) + nats(1 - p)).sum(-1) / options, np.log(2)
     share: NDArray[np.float64] = np.clip(1 - entropy / most, 0, 1)
     return share
+
+
+def nats(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """−p ln p, entry by entry, 0 at 0."""
+    return np.asarray(-p * np.log(np.where(p > 0, p, 1.0)))
 
 
 def contribution(gates: Array, credit: Array) -> NDArray[np.float64]:
@@ -227,7 +305,7 @@ def _judge(recording: Recording, start: int, n: int) -> Judgements:
         if (graphs := recording[t].graphs) is not None:
             ops[t - start] = own[t - start] = space.one_hot(graphs).argmax(-1)
     means = recent(contribution(gates, credit), start - before)
-    return Judgements(ops, alive(space, ops), certainty(space, probs), means, own)
+    return Judgements(ops, alive(space, ops), certainty(space, probs, kind_of(recording)), means, own)
 
 
 def own_rule(recording: Recording) -> str:
@@ -405,9 +483,11 @@ def notice(recording: Recording, t: int) -> str:
 def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
     """``notice`` for several rows."""
     turns, steps = _turns(recording), whole_steps(recording)
+    # What entries of a box cost is no expectation.
+    cost = ("child_cost", "child's cost") if kind_of(recording) == "box" else ("cost", "expected cost")
     measured = [
         (words, _filled(recording, metric))
-        for metric, words in (("cost", "expected cost"), ("child_accuracy_recalibrated", "recalibrated child"))
+        for metric, words in (cost, ("child_accuracy_recalibrated", "recalibrated child"))
     ]
     space, living = space_of(recording), judged(recording).living
     found = []
@@ -428,6 +508,9 @@ def notices(recording: Recording, wanted: Iterable[int]) -> list[str]:
             elif math.isfinite(values[t]):
                 parts.append(f"{words} at {brief(values[t])}")
         parts += _fates(space, living[before], living[t])
+        if (gone := int(pruned(recording, t).sum())) > 0:
+            total = int(space.allowed.sum())
+            parts.append(f"{total - gone} of {total} operations left")
         since = f"Since {label} at step {steps[first]}" if label else "Since the start"
         ago = int(steps[t] - steps[first])
         found.append(f"{since} ({_count(ago, 'step', words=False)} ago): {', '.join(parts)}.")
@@ -503,6 +586,7 @@ def head(recording: Recording) -> dict[str, Any]:
         "presets": meta.get("presets", {}),
         "steps": int(meta.get("steps", 0)),
         "probs": str(meta.get("probs", "simplex")),
+        "reading": asdict(reading(recording)),
         "ownRule": own_rule(recording),
     }
 
@@ -537,6 +621,7 @@ def rows(recording: Recording, start: int = 0) -> tuple[dict[str, Any], list[byt
         "changes": changes(recording),
         "events": [[event.t, event.cell, event.edge, int(event.birth)] for event in events(seen.living[:n])],
         "creditScale": credit_scale(recording),
+        "full": full(recording),
         "prices": [[t, prices(recording, t).ravel().round(8).tolist()] for t in [0, *weighed]],
         "penalties": [penalty(recording, t) for t in range(start, n)],
         "script": sorted(recording.script().items()),

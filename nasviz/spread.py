@@ -84,7 +84,11 @@ def block(
     name, number_ = chosen(recording, edge).split(":")
     cell, e = space.cells.index(name), int(number_)
     rows = np.unique(np.linspace(0, len(recording) - 1, min(len(recording), _COLUMNS)).round().astype(int))
-    sums = "the whole height is 1" if _simplex(recording) else "the whole height is the largest sum of any edge"
+    sums = (
+        "the whole height is 1"
+        if frames.kind_of(recording) == "simplex"
+        else "the whole height is the largest sum of any edge"
+    )
     title = f"distribution over time: colour = operation, height = its weight; {sums}"
     parts.append(f'<text class="t" x="14" y="{y + 14:g}">{title}</text>')
     half = (width * 0.52 - 14) / len(space.cells)
@@ -96,10 +100,6 @@ def block(
     ends.append(_ridges(recording, (cell, e), rows, t, (left, y + 26, width - left - 232), theme, parts))
     ends.append(_polygon(recording, (cell, e), rows, t, (width - 112, y + 26), theme, parts))
     return max(ends) + 6
-
-
-def _simplex(recording: Recording) -> bool:
-    return bool(recording.meta.get("probs", "simplex") == "simplex")
 
 
 def _across(recording: Recording, rows: NDArray[np.int64], left: float, right: float) -> Table:
@@ -119,8 +119,7 @@ def _stacks(
     """The edges of a cell, each a stack of its operations."""
     space, c, (left, y, width) = frames.space_of(recording), THEMES[theme], place
     probs = np.nan_to_num(recording.column("probs")[rows, cell].astype(float))  # [row, edge, op]
-    every = np.nan_to_num(recording.column("probs")[rows])
-    full = 1.0 if _simplex(recording) else max(float(every.sum(-1).max()), 1e-6)
+    full = frames.full(recording)
     high = 40.0 if len(space.edges) <= 5 else 26.0 if len(space.edges) <= 9 else 19.0
     begin = left + 44
     x = _across(recording, rows, begin, left + width)

@@ -59,10 +59,12 @@ def cell_markup(
     p: NDArray[Any] | None = None,
     living: Sequence[bool] | None = None,
     credit: Sequence[float] | None = None,
+    pruned: NDArray[np.bool_] | None = None,
 ) -> str:
     """One cell as SVG: a bundle of strands an edge, ``p`` ``[edge, op]`` wide (uniform if None).
 
-    ``living`` says which edges are alive (all if None); ``credit`` is each edge's bar, −1 to 1.
+    ``living`` says which edges are alive (all if None); ``credit`` is each edge's bar, −1 to 1; ``pruned`` ``[edge,
+    op]`` which strands are gone.
     Colours other than those of the ops come from the CSS classes, see ``style``.
     """
     places, paths, names = layout(space), strands(space), edge_names(space)
@@ -74,7 +76,7 @@ def cell_markup(
         drawn = "".join(
             _strand(path, op, float(p[e, k]))
             for k, (path, op) in enumerate(zip(ops, space.ops, strict=True))
-            if space.allowed[cell, e, k]
+            if space.allowed[cell, e, k] and not (pruned is not None and pruned[e, k])
         )
         bar = _bar(x + BAR_ROOM / 2, y, 0.0 if credit is None else float(credit[e]))
         parts.append(
@@ -147,7 +149,8 @@ def cells_markup(recording: Recording, t: int | None) -> list[str]:
     seen, probs = frames.judged(recording), recording[t].probs
     bars = np.nan_to_num(seen.credit[t] / frames.credit_scale(recording))
     table = space.allowed / space.allowed.sum(-1, keepdims=True) if probs is None else probs
-    return [cell_markup(space, c, table[c], seen.living[t, c], bars[c]) for c in range(len(space.cells))]
+    gone = frames.pruned(recording, t)
+    return [cell_markup(space, c, table[c], seen.living[t, c], bars[c], gone[c]) for c in range(len(space.cells))]
 
 
 def nice(value: float) -> float:
@@ -227,7 +230,7 @@ def spread(wishes: Sequence[float], gap: float, low: float, high: float) -> list
 def ribbons_markup(recording: Recording, t: int, width: float, theme: str) -> tuple[str, float]:
     """Every edge over time up to the end of the recording, all ops of row ``t`` beside; and the height used."""
     c, space, seen = THEMES[theme], frames.space_of(recording), frames.judged(recording)
-    probs = recording.column("probs")
+    probs, full = recording.column("probs"), frames.full(recording)
     height = 11.0 if math.prod(space.shape[:2]) <= 16 else 9.0
     total, left, right = frames.planned(recording), 96.0, width - 160.0
     scale = (right - left) / total
@@ -239,7 +242,7 @@ def ribbons_markup(recording: Recording, t: int, width: float, theme: str) -> tu
             rows_of[cell, e] = y
             parts.append(f'<text class="s" x="{left - 6:g}" y="{y + height - 2.5:.1f}" text-anchor="end">{edge}</text>')
             parts += _ribbon(space, seen.ops[:, cell, e], seen.sure[:, cell, e], left, y, scale, height - 2)
-            parts += _stack(space, probs[t, cell, e], right + 10, y, 150.0, height - 2)
+            parts += _stack(space, probs[t, cell, e] / full, right + 10, y, 150.0, height - 2)
             y += height
         y += 5
     for event in frames.events(seen.living):
@@ -276,10 +279,14 @@ def _stack(space: Space, p: NDArray[Any], x: float, y: float, width: float, heig
     return parts
 
 
-def legend_markup(space: Space, x: float, y: float, width: float, credit: bool = True) -> tuple[str, float]:
-    """Op colours, and how to read a cell, in rows; and the height reached. Without ``credit`` its bars are not told."""
+def legend_markup(
+    space: Space, x: float, y: float, width: float, credit: bool = True, kind: str = "simplex"
+) -> tuple[str, float]:
+    """Op colours, and how to read a cell, in rows; and the height reached. Without ``credit`` its bars are not told;
+    ``kind`` is what probs are.
+    """
     keys = [(op_label(op), op) for op in space.ops]
-    keys += [("a strand an op, as wide as it is probable", "")]
+    keys += [(frames.READINGS[kind].strand, "")]
     keys += [("bar at the head: credit, ■ helps, □ hurts", "")] * credit
     parts, place = [], x
     for label, op in keys:
@@ -330,8 +337,9 @@ def picture(
     y = max(ends)
     if "ribbons" in panels and row is not None:
         body, used = ribbons_markup(recording, row, width - 28, theme)
+        depth = frames.reading(recording).depth
         caption = (
-            "edges over time: colour = leading op, depth = certainty, ○ death, ● birth; right, all ops of this step"
+            f"edges over time: colour = leading op, depth = {depth}, ○ death, ● birth; right, all ops of this step"
         )
         parts.append(f'<text class="t" x="14" y="{y + 14:g}">{caption}</text>')
         parts.append(f'<g transform="translate(14 {y + 24:g})">{body}</g>')
@@ -395,7 +403,7 @@ def _cells_block(recording: Recording, t: int | None, room: float, top: float, p
         body = markup.split(">", 1)[1].removesuffix("</svg>")
         parts.append(f'<g transform="translate(14 {y + 16:g}) scale({scale:.3f})">{body}</g>')
         y += 20 + places.height * scale
-    body, end = legend_markup(space, 14, y + 8, room)
+    body, end = legend_markup(space, 14, y + 8, room, kind=frames.kind_of(recording))
     parts.append(body)
     return end + 4
 

@@ -107,6 +107,79 @@ def test_a_space_with_one_operation_is_certain_and_divides_nothing_by_zero():
     assert frames.alive(space, np.zeros((1, *space.shape[:2]), int)).all()
 
 
+@pytest.mark.parametrize("space", [TOY, NASP_12], ids=lambda space: space.name)
+def test_certainty_of_entries_that_stand_alone(space):
+    """Bernoulli: the mean entropy of the operations, each on or off; box: how far the largest entry leads."""
+    rng = np.random.default_rng(3)
+    entries = np.where(space.allowed, rng.random((4, *space.shape)), 0)
+    entries[0, 0, 0] = np.eye(len(space.ops))[np.flatnonzero(space.allowed[0, 0])[1]]  # decided
+    entries[1, 0, 0] = np.where(space.allowed[0, 0], 0.5, 0)  # all alike
+    bernoulli, box = (frames.certainty(space, entries, kind) for kind in ("bernoulli", "box"))
+    for index in np.ndindex(box.shape):
+        p = entries[index][space.allowed[index[1:]]]
+        nats = [-sum(q * math.log(q) for q in (x, 1 - x) if q > 0) for x in p.tolist()]
+        assert bernoulli[index] == pytest.approx(1 - np.mean(nats) / math.log(2), abs=1e-9)
+        assert box[index] == pytest.approx(np.diff(np.sort(p)[-2:])[0], abs=1e-9)
+    for found in (bernoulli, box):
+        assert found[0, 0, 0] == 1
+        assert found[1, 0, 0] == 0
+
+
+def box(space=TOY, n=60):
+    """Entries in [0, 1] that need not sum to 1, some of them at 0."""
+    entries = np.clip(1.6 * walked(space, n) - 0.1, 0, 1)
+    assert (entries[:, space.allowed] == 0).any()
+    return entries
+
+
+def pruning(space=TOY, n=60):
+    """A simplex whose operations go to exactly 0 one after another, but the first of each edge."""
+    probs = walked(space, n)
+    for t, (cell, edge, op) in zip(range(5, n), np.argwhere(space.allowed)[1:], strict=False):
+        if space.allowed[cell, edge, :op].any():
+            probs[t:, cell, edge, op] = 0
+    return probs / probs.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("space", [TOY, NASP_12], ids=lambda space: space.name)
+def test_what_is_pruned_is_at_exactly_0_in_a_simplex_and_nowhere_else(space):
+    recording = recorded(space, pruning(space))
+    for t in (0, 20, 59):
+        gone = frames.pruned(recording, t)
+        assert (gone == (space.allowed & (recording[t].probs == 0))).all()
+    assert gone.sum() > 10
+    recording = recorded(space, box(space))
+    recording.meta["probs"] = "box"
+    assert not frames.pruned(recording, 59).any()  # it may come back
+
+
+def test_the_notice_counts_the_operations_that_are_left():
+    recording = recorded(probs=pruning())
+    left = 50 - int(frames.pruned(recording, 40).sum())
+    assert frames.notice(recording, 40).endswith(f", {left} of 50 operations left.")
+    assert "operations" not in frames.notice(recorded(), 40)
+
+
+def test_the_notice_of_a_box_tells_the_childs_cost():
+    """A sum of prices times entries of a box is no expected cost."""
+    names = {name: {"label": name} for name in ("cost", "child_cost")}
+    recording = recorded(probs=box(), metrics=lambda t: {"child_cost": t / 100})
+    recording.meta["metrics"] = names
+    recording.meta["probs"] = "box"
+    assert "child's cost +.40" in frames.notice(recording, 40)
+
+
+@pytest.mark.parametrize("kind", ["simplex", "bernoulli", "box", "none", "something new"])
+def test_views_are_told_how_to_read_probs(kind):
+    recording = recorded(probs=box())
+    recording.meta["probs"] = kind
+    head, (data, _) = frames.head(recording), frames.rows(recording)
+    json.dumps([head, data])
+    assert head["reading"] == asdict(frames.READINGS.get(kind, frames.READINGS["simplex"]))
+    sums = recording.column("probs").sum(-1)
+    assert data["full"] == pytest.approx(sums.max() if kind in ("box", "bernoulli") else 1)
+
+
 def test_contribution_is_the_sum_over_ops_of_gate_times_credit():
     rng = np.random.default_rng(0)
     gates, credit = rng.random((2, 3, *TOY.shape)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -76,6 +77,47 @@ def test_dead_edges_are_marked_and_bars_show_sign_and_size_of_the_credit():
 def test_an_operation_that_a_cell_may_not_choose_has_no_strand():
     markup = ET.fromstring(svg.cell_markup(SPACES["NASP_12"], 1))
     assert {path.get("data-op") for path in markup.iter("path")} - {None} == set(SPACES["NASP_12"].cell_ops[1])
+
+
+def test_a_strand_that_was_pruned_is_gone():
+    recording = run()
+    probs = recording.column("probs").copy()
+    probs[30:, 1, 2, [0, 3]] = 0
+    steps = [replace(recording[t], probs=p) for t, p in enumerate(probs)]
+    markup = ET.fromstring(svg.cells_markup(Recording.from_steps(steps, recording.meta), 40)[1])
+    strands = {
+        int(group.get("data-edge")): [path.get("data-op") for path in group.iter("path") if path.get("data-op")]
+        for group in markup.iter("g")
+        if "data-edge" in group.attrib
+    }
+    left = [op for k, op in enumerate(TOY.ops) if k not in (0, 3)]
+    assert strands == {edge: left if edge == 2 else list(TOY.ops) for edge in range(5)}
+
+
+@pytest.mark.parametrize("kind", ["simplex", "box"])
+def test_a_picture_says_how_its_probs_are_read(kind):
+    recording = run()
+    recording.meta["probs"] = kind
+    text = svg.picture(recording, 40)
+    for other, reading in frames.READINGS.items():
+        if reading.strand != frames.READINGS[kind].strand:
+            assert reading.strand not in text, other
+    assert frames.READINGS[kind].strand in text
+    assert f"depth = {frames.READINGS[kind].depth}" in text
+
+
+def test_the_largest_sum_of_a_box_fills_a_stack():
+    recording = run()
+    recording.meta["probs"] = "box"
+    probs = np.clip(3 * recording.column("probs"), 0, 1)
+    steps = [replace(recording[t], probs=p) for t, p in enumerate(probs)]
+    body, _ = svg.ribbons_markup(Recording.from_steps(steps, recording.meta), 30, 900, "light")
+    stacks = {}
+    for rect in ET.fromstring(f"<g>{body}</g>").iter("rect"):
+        if float(rect.get("x")) > 900 - 160:
+            stacks[rect.get("y")] = stacks.get(rect.get("y"), 0) + float(rect.get("width"))
+    wanted = 150 * probs[30].sum(-1).ravel() / probs.sum(-1).max()
+    assert list(stacks.values()) == pytest.approx(wanted, abs=0.5)
 
 
 def test_ribbons_cover_the_run_and_the_stack_covers_the_distribution():

@@ -14,7 +14,7 @@ from walk import small, walk
 from nascore import methods
 from nascore.errors import UserError, choose, number
 from nascore.record import Recording
-from nascore.run import HALF_PHASES, Knob, Knobs, Run, Step, declare
+from nascore.run import HALF_PHASES, Knob, Knobs, Run, Step, Traits, declare
 from nascore.task import make_task
 
 # ------------------------------------------------------------------------------------------- sentences
@@ -113,6 +113,33 @@ def test_a_run_numbers_yields_and_adds_what_follows_from_probs():
         assert step.metrics["child_cost"] == pytest.approx((child * price).sum(), rel=1e-6)
         assert step.metrics["updates"] == step.t + 1
         assert all(type(value) in (int, float) for value in step.metrics.values())
+
+
+@pytest.mark.parametrize("kind", ["simplex", "bernoulli", "box", "none"])
+def test_entropy_and_expected_cost_are_those_of_a_distribution(kind):
+    """−Σ p ln p of one draw an edge; of bernoulli options by enumeration of all subsets; else absent."""
+
+    @declare("argmax", Traits(probs=kind))
+    def told(task, knobs):
+        table = torch.rand(task.space.shape, generator=torch.Generator().manual_seed(0))
+        table = table / table.sum(-1, keepdim=True) if kind == "simplex" else table
+        yield task.step(0, table, table, loss=table.sum())
+
+    run = Run(told, small())
+    step = next(run)
+    assert run.meta["probs"] == kind
+    assert ("entropy" in step.metrics) == ("cost" in step.metrics) == (kind in ("simplex", "bernoulli"))
+    assert "child_cost" in step.metrics
+    p = np.asarray(step.probs, np.float64).reshape(-1, 5)
+    if kind == "simplex":
+        assert step.metrics["entropy"] == pytest.approx(-(p * np.log(p)).sum(-1).mean())
+    if kind == "bernoulli":
+        subsets = np.array(list(itertools.product([0, 1], repeat=5)))
+        chances = np.where(subsets, p[:, None], 1 - p[:, None]).prod(-1)  # [edge, subset]
+        assert step.metrics["entropy"] == pytest.approx(-(chances * np.log(chances)).sum(-1).mean())
+        prices = np.asarray(run.task.resource.price(), np.float64).reshape(-1, 5)
+        expected = sum(float(chance @ (subsets @ price)) for chance, price in zip(chances, prices, strict=True))
+        assert step.metrics["cost"] == pytest.approx(expected)
 
 
 def test_a_run_can_be_kept_in_memory():

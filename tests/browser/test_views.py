@@ -384,3 +384,34 @@ def test_a_page_is_not_overwritten_unless_told(tmp_path):
     assert nasviz.html(search(), path, overwrite=True) == text
     with pytest.raises(ValueError, match="folder"):
         nasviz.html(search(), tmp_path / "missing" / "page.html")
+
+
+# ------------------------------------------------------------------------------------------------ other kinds of probs
+
+
+@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("name", ["digits-nasp", "digits-asap", "digits-bayesnas"])
+def test_probs_that_are_a_box_or_were_pruned(page: Page, tmp_path, name):
+    """Words and strands follow ``meta["probs"]``; a pruned operation has no strand, and its number is *gone*."""
+    recording = Recording.open(name)
+    view = opened(page, tmp_path, recording)
+    reading = frames.reading(recording)
+    expect(view.get_by_role("tab").first).to_have_text(reading.tab)
+    expect(view.locator(".ribbons")).to_contain_text(f"depth = {reading.depth}")
+    expect(view.locator(".cells .legend")).to_contain_text(reading.strand)
+    gone = frames.pruned(recording, len(recording) - 1)
+    hidden = view.locator(".cell .strand").evaluate_all("all => all.map((it) => it.style.visibility === 'hidden')")
+    assert hidden == gone.ravel().tolist()
+    assert (gone.sum() > 0) == (name != "digits-nasp")
+    view.locator('.cell[data-cell="0"] .edge[data-edge="0"]').dispatch_event("click")
+    settle(page)
+    words = [line.split("\t")[1] for line in view.locator(".numbers tr").all_inner_texts()[1:-1]]
+    assert words.count("gone") == gone[0, 0].sum()
+    assert view.locator(".numbers th").all_inner_texts()[1] == reading.symbol
+    view.get_by_role("slider", name="position").fill("0")
+    settle(page)
+    assert (
+        view.locator(".cell .strand").evaluate_all("all => all.some((it) => it.style.visibility === 'hidden')") is False
+    )
+    page.keyboard.press("End")
+    settle(page)

@@ -96,6 +96,7 @@ class Rows {
     for (const name of ["notes", "steps", "halves", "penalties", "changes", "events", "prices", "script", "own"]) this[name] = [];
     this.outside = [[], []];  // what the child leaves of the distribution: by argmax, and by the method's own rule
     this.creditScale = 1;
+    this.full = 1;  // the sum of an edge's probs that fills a stack
     const edges = this.cells * this.edges;
     this.tables = {};
     this.width = {};
@@ -124,7 +125,7 @@ class Rows {
       this[name].length = start;
       for (const value of data[name]) this[name].push(value);
     }
-    for (const name of ["total", "changes", "events", "prices", "script", "creditScale", "own"]) this[name] = data[name];
+    for (const name of ["total", "changes", "events", "prices", "script", "creditScale", "own", "full"]) this[name] = data[name];
     this.outside.forEach((column, k) => { column.length = start; column.push(...data.outside[k]); });
     this.length = start + rows;
     this.version++;
@@ -143,6 +144,11 @@ class Rows {
   at(name, t, cell, edge, op = 0) {
     const inner = name in EDGE_TABLES ? 1 : this.ops;
     return this.tables[name][t * this.width[name] + (cell * this.edges + edge) * inner + op];
+  }
+
+  // Whether an operation is gone for good: at exactly 0 in a simplex, where only a mask puts it.
+  pruned(t, cell, edge, op) {
+    return this.head.probs === "simplex" && this.head.allowed[cell][edge][op] === 1 && this.at("probs", t, cell, edge, op) === 0;
   }
 
   // The newest value at or before row t: measurements are made every few rows.

@@ -36,6 +36,7 @@ function cellsPanel(store) {
     update() {
       if (!store.rows) return;
       if (store.rows.head !== shownHead) build();
+      set(tabs.firstChild, { text: store.rows.head.reading.tab });
       for (const tab of tabs.children) {
         const on = tab.dataset.tab === store.tab;
         tab.classList.toggle("on", on);
@@ -103,6 +104,7 @@ function cellView(store, cell, name) {
       for (const strand of strands) {
         const p = weight(t, edge, strand.op), size = isNumber(p) ? clamp(p, 0, 1) : 0;
         paintStrand(strand, size, setup);
+        strand.path.style.visibility = rows.pruned(t, cell, edge, strand.op) ? "hidden" : "";
         if (size > most) [most, best] = [size, strand.op];
       }
       paintBar(bar, rows.at("contribution", t, cell, edge) / rows.creditScale, setup.bar);
@@ -138,6 +140,6 @@ function legend(list, setup, head, credit = true) {
     const key = draw("svg", { viewBox: "0 0 16 4", "aria-hidden": "true" }, draw("path",
       { d: "M0,2H16", stroke: setup.colours[k], "stroke-width": 4, "stroke-dasharray": op === "none" ? "3 3" : null }));
     return make("span", {}, key, setup.labels[k]);
-  }), make("span", { text: "a strand an op, as wide as it is probable" }),
+  }), make("span", { text: head.reading.strand }),
   ...(credit ? [make("span", { text: `bar at the head: credit, mean of ${setup.window} rows, ■ helps, □ hurts` })] : []));
 }

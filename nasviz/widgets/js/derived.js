@@ -12,7 +12,7 @@ function derivedPanel(store) {
     const { head } = store.rows;
     shownHead = head;
     const own = head.ownRule !== "argmax";
-    const kinds = [["searched", "searched: the distribution p"], ["child", "derived: argmax"],
+    const kinds = [["searched", `searched: the ${head.reading.tab}`], ["child", "derived: argmax"],
                    ...(own ? [["own", `derived: its own rule, ${RULE_NAMES[head.ownRule] ?? head.ownRule}`]] : [])];
     views = [];
     columns.replaceChildren(...kinds.map(([tab, title]) => {

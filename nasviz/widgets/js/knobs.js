@@ -154,12 +154,12 @@ function edgeNumbers(store, box) {
   const cells = (...texts) => texts.map((text) => make("td", { text }));
   const key = (op) => { const node = make("i"); node.style.background = setup.colours[op]; return node; };
   const lines = entries.map(({ op, p, credit, price }) =>
-    make("tr", {}, make("td", {}, key(op), setup.labels[op]), ...cells(share(p), signed(credit), signed(-price))));
+    make("tr", {}, make("td", {}, key(op), setup.labels[op]), ...cells(rows.pruned(t, cell, edge, op) ? "gone" : share(p), signed(credit), signed(-price))));
   const total = (value) => entries.reduce((sum, entry) => sum + (entry.z ? entry.z * value(entry) : 0), 0);
   const sums = make("tr", { class: "sum" }, ...cells("as it stands, Σz·", "", signed(total(({ credit }) => credit)),
     signed(total(({ price }) => -price))));
   box.replaceChildren(
     make("h3", { text: `${store.cursor.edge === name ? "Pinned: " : ""}${rows.head.cells[cell]} ${setup.edges[edge]}` }),
-    make("table", {}, make("tr", {}, ...["", "p", "credit", "−λ·price"].map((text) => make("th", { text }))), ...lines, sums),
-    make("p", { class: "note", text: "Nats a unit of gate, this step. What moves p: credit − λ·price, less its mean over the edge." }));
+    make("table", {}, make("tr", {}, ...["", rows.head.reading.symbol, "credit", "−λ·price"].map((text) => make("th", { text }))), ...lines, sums),
+    make("p", { class: "note", text: `Nats a unit of gate, this step. What moves ${rows.head.reading.symbol}: ${rows.head.reading.moves}.` }));
 }

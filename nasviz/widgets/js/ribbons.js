@@ -1,4 +1,4 @@
-// Every edge over time on the timeline's own scale: colour = leading op, depth = certainty. A canvas, since a long
+// Every edge over time on the timeline's own scale: colour = leading op, depth = how decided it is. A canvas, since a long
 // run has tens of thousands of patches; beside it all ops of the row at the cursor.
 
 const RIBBON = { left: 104, right: 160, gap: 7 };  // the timeline of the transport bar keeps the same margins
@@ -6,10 +6,9 @@ const RIBBON = { left: 104, right: 160, gap: 7 };  // the timeline of the transp
 function ribbonsPanel(store) {
   const canvas = make("canvas", { role: "img", "aria-label": "every edge over time" });
   const box = make("div", { class: "ribbons-box" }, canvas);
-  const pointedAt = make("span", { class: "note" });
+  const pointedAt = make("span", { class: "note" }), caption = make("span", { class: "note" });
   const panel = make("section", { class: "panel ribbons", "aria-label": "edges over time" }, make("div", { class: "row" },
-    make("h2", { text: "Edges over time" }), make("span", { class: "note",
-      text: "colour = leading op · depth = certainty · ○ death · ● birth · at the right all ops of the step at the cursor" }),
+    make("h2", { text: "Edges over time" }), caption,
     make("span", { class: "grow" }), pointedAt), box);
   const still = document.createElement("canvas");  // the ribbons alone, painted once and extended as rows arrive
   let painted = { key: "", length: 0 }, width = 0, ink = null, row = null;
@@ -98,6 +97,7 @@ function ribbonsPanel(store) {
     events(pen);
     cursorLine(pen);
     set(pointedAt, { text: readout() });
+    set(caption, { text: `colour = leading op · depth = ${store.rows.head.reading.depth} · ○ death · ● birth · at the right all ops of the step at the cursor` });
   }
 
   function names(pen) {
@@ -126,8 +126,9 @@ function ribbonsPanel(store) {
   function stack(pen, t, cell, edge, y) {
     const { rows, setup } = store;
     let left = width - RIBBON.right + 12;
+    const room = (RIBBON.right - 12) / rows.full;
     for (let op = 0; op < rows.ops; op++) {
-      const size = (rows.at("probs", t, cell, edge, op) || 0) * (RIBBON.right - 12);
+      const size = (rows.at("probs", t, cell, edge, op) || 0) * room;
       pen.fillStyle = setup.colours[op];
       pen.fillRect(left, y, size, rowHeight() - 2);
       left += size;

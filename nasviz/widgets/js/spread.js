@@ -65,17 +65,6 @@ function timeStrip(store, left, right, act) {
 const band = (x, ts, top, bottom) =>
   `M${ts.map((t, k) => `${x(t).toFixed(1)},${top[k].toFixed(1)}`).join("L")}L${[...ts.keys()].reverse().map((k) => `${x(ts[k]).toFixed(1)},${bottom[k].toFixed(1)}`).join("L")}Z`;
 
-// The largest sum of an edge's weights, where they need not sum to 1.
-function largestSum(rows, ts) {
-  let most = 1e-6;
-  for (const t of ts) for (let cell = 0; cell < rows.cells; cell++) for (let edge = 0; edge < rows.edges; edge++) {
-    let sum = 0;
-    for (let op = 0; op < rows.ops; op++) sum += rows.at("probs", t, cell, edge, op) || 0;
-    most = Math.max(most, sum);
-  }
-  return most;
-}
-
 // A cell's edges, each a stack of its operations.
 function stackView(store, cell, name) {
   const { setup, rows: { head } } = store;
@@ -111,7 +100,7 @@ function stackView(store, cell, name) {
   function rebuild() {
     const { rows } = store, ts = sampled(rows.length);
     set(svg, { viewBox: `0 0 ${strip.width} ${height}` });
-    const full = head.probs === "simplex" ? 1 : largestSum(rows, ts);
+    const full = rows.full;
     for (const { edge, layers, frame } of lanes) {
       const floor = ts.map(() => place(edge) + high);
       layers.forEach((layer, op) => {
