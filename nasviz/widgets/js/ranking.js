@@ -206,7 +206,7 @@ function paintHistory(svg, { history = null, steps }) {
   const d = history.map(([step, tau], k) => `${k ? "L" : "M"}${x(step).toFixed(1)},${y(tau).toFixed(1)}`).join("");
   svg.replaceChildren(...grid, draw("path", { class: "curve", d }),
     ...history.map(([step, tau]) => draw("circle", { class: "dot", r: 2.6, cx: x(step), cy: y(tau) })),
-    draw("text", { class: "soft", x: 30, y: 89, text: `τ of the recalibrated children, step 0 to ${steps}` }));
+    draw("text", { class: "soft", x: 30, y: 89, text: `τ, recalibrated, of ${steps} steps` }));
 }
 
 export default {
