@@ -228,7 +228,7 @@ def test_what_is_not_equal_is_said() -> None:
     found = race([*seeds("snas"), searched("darts", images=128, own_rule="top2"), *seeds("random")])
     notes = " ".join(found.status()["notes"])
     assert "DARTS has one run: a difference may be luck." in notes
-    assert "An update reads 64 images, one of DARTS 128." in notes
+    assert "Images an update reads: 64 (SNAS and random search); 128 (DARTS)." in notes
     assert "the paper's own rule for DARTS is another" in notes
     apart = race([searched(), searched("random", machine={"cores": 64})], x="cpu_seconds")
     assert "CPU seconds come from different machines" in " ".join(apart.status()["notes"])

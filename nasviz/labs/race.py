@@ -238,9 +238,8 @@ def fairness(field: Sequence[Entrant], metric: str, axis: str, place: float) -> 
     images = {entrant.name: _images(entrant) for entrant in racing}
     known = {name: value for name, value in images.items() if value is not None}
     if len(set(known.values())) > 1:
-        least = min(known.values())
-        most = [f"one of {name} {value:g}" for name, value in known.items() if value > least]
-        said.append(f"An update reads {least:g} images, {_listed(most)}.")
+        groups = {size: [name for name in known if known[name] == size] for size in sorted(set(known.values()))}
+        said.append(f"Images an update reads: {'; '.join(f'{size:g} ({_few(who)})' for size, who in groups.items())}.")
     halfway = []
     for entrant in racing:
         steps = entrant.at("updates", axis, place)
@@ -274,7 +273,7 @@ def fairness(field: Sequence[Entrant], metric: str, axis: str, place: float) -> 
             said.append("The CPU seconds come from different machines, engines or batches: take them as rough.")
     rules = sorted({entrant.name for entrant in racing for run in entrant.runs.values() if _own_rule(run)})
     if rules and metric.startswith("child"):
-        said.append(f"The curves are of argmax's child for all; the paper's own rule for {_listed(rules)} is another.")
+        said.append(f"The curves are of argmax's child for all; the paper's own rule for {_few(rules)} is another.")
     return said
 
 
@@ -293,6 +292,10 @@ def _images(entrant: Entrant) -> float | None:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return _listed(names) if len(names) < 4 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
 def _has(names: Sequence[str]) -> str:

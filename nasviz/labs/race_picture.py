@@ -11,32 +11,33 @@ from nasviz.labs.drawing import WIDTH, dot, line, path, text
 from nasviz.labs.drawing import picture as page
 from nasviz.svg import spread
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, WIDTH - 158.0, 14.0, 286.0
+_LEFT, _TOP, _BOTTOM = 50.0, 14.0, 286.0
 _ROW, _LETTER = 17.0, 5.7
 _PALE = "#9aa3ad"
 
 
 def picture(shown: Mapping[str, Any], status: Mapping[str, Any]) -> Chart:
     """Draws `Race.shown` and `Race.status`; both are plain data."""
+    right = WIDTH - 36 - 5.6 * (max(len(one["name"]) for one in shown["entrants"]) + 5)  # room for the longest name
     low, high, end = (float(value) for value in (*shown["range"], shown["end"] or 1))
 
     def x(value: float) -> float:
-        return _LEFT + value / end * (_RIGHT - _LEFT)
+        return _LEFT + value / end * (right - _LEFT)
 
     def y(value: float) -> float:
         return _BOTTOM - (min(max(value, low), high) - low) / ((high - low) or 1) * (_BOTTOM - _TOP)
 
     parts = [text(_LEFT, _TOP - 6, shown["unit"], 10.5, INK["soft"])]
     for tick in shown["ticks"]:
-        parts.append(line(_LEFT, y(tick), _RIGHT, y(tick)))
+        parts.append(line(_LEFT, y(tick), right, y(tick)))
         parts.append(text(_LEFT - 7, y(tick) + 3.5, brief(tick), 10.5, INK["soft"], text_anchor="end"))
     parts += [
         text(x(tick), _BOTTOM + 16, f"{tick:g}", 10.5, INK["soft"], text_anchor="middle") for tick in shown["xticks"]
     ]
-    parts.append(text(_RIGHT, _BOTTOM + 31, shown["xname"], 10.5, INK["soft"], text_anchor="end"))
+    parts.append(text(right, _BOTTOM + 31, shown["xname"], 10.5, INK["soft"], text_anchor="end"))
     goal = status["threshold"]
     if goal is not None and low <= goal <= high:
-        parts.append(line(_LEFT, y(goal), _RIGHT, y(goal), INK["focus"], stroke_dasharray="5 4"))
+        parts.append(line(_LEFT, y(goal), right, y(goal), INK["focus"], stroke_dasharray="5 4"))
         parts.append(text(_LEFT + 4, y(goal) - 4, f"reach {brief(round(goal, 3))}", 10, INK["focus"]))
     if status["at"] is not None:
         parts.append(line(x(status["at"]), _TOP, x(status["at"]), _BOTTOM, INK["focus"], stroke_width=1.4))
@@ -54,8 +55,8 @@ def picture(shown: Mapping[str, Any], status: Mapping[str, Any]) -> Chart:
             names.append((x(xs_[-1]), y(ys_[-1]), f"{one['name']} {brief(round(ys_[-1], 3))}", ink))
     places = spread([place + 3.5 for _, place, *_ in names], 12.5, _TOP + 6, _BOTTOM + 4)
     for (from_x, from_y, name, ink), place in zip(names, places, strict=True):
-        parts.append(line(from_x + 4, from_y, _RIGHT + 8, place - 3.5, INK["line"]))
-        parts.append(text(_RIGHT + 11, place, name, 10.5, ink))
+        parts.append(line(from_x + 4, from_y, right + 8, place - 3.5, INK["line"]))
+        parts.append(text(right + 11, place, name, 10.5, ink))
     body, height = _table(status, _BOTTOM + 54)
     caption = " ".join([status["said"], *status["notes"]])
     return page(

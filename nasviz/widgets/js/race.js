@@ -1,7 +1,7 @@
 // The race: curves by updates, CPU seconds or images, a line where everybody is read and one that is to be reached.
 // Ink and dashes tell entrants apart, and pointing at one; the table says who had how much, and who won.
 
-const RACE = { left: 46, right: 168, top: 20, bottom: 40, height: 350 };
+const RACE = { left: 46, top: 20, bottom: 40, height: 350 };
 
 function raceView(model) {
   const send = (name, payload = {}) => model.send({ kind: "command", name, payload });
@@ -139,7 +139,9 @@ function racePlot(shown, status, focus, point, pin, tell) {
   let width = 0, dragged = null, moved = {};
   const save = atMostEvery(90, ([name, value]) => tell(name, value));
 
-  const area = () => ({ left: RACE.left, right: width - RACE.right, top: RACE.top, bottom: RACE.height - RACE.bottom });
+  // Room for the longest name.
+  const margin = () => 30 + 6.4 * (5 + Math.max(...shown().entrants.map(({ name }) => name.length)));
+  const area = () => ({ left: RACE.left, right: width - Math.min(margin(), width / 3), top: RACE.top, bottom: RACE.height - RACE.bottom });
   const x = (value) => area().left + value / (shown().end || 1) * (area().right - area().left);
   const y = (value) => {
     const [low, high] = shown().range;
