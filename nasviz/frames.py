@@ -77,7 +77,7 @@ its running mean over it.
 @dataclass(frozen=True)
 class Reading:
     """What views say of ``Step.probs``: its symbol, its tab, what a strand's width and a ribbon's depth mean, and what
-    moves it.
+    a gradient follows.
     """
 
     symbol: str
@@ -160,11 +160,11 @@ def whole_steps(recording: Recording) -> NDArray[np.int64]:
 
 
 def planned(recording: Recording) -> int:
-    """How many rows the run will have: one a step, two where a step has two phases."""
-    steps = int(recording.meta.get("steps", 0))
-    halves = sum(phase in HALF_PHASES for phase in recording.phases)
-    whole = max(len(recording) - halves, 1)
-    return max(len(recording), steps * (2 if halves > whole / 2 else 1))
+    """How many rows the run will have: those it has, and one for each step to come, two if the last had two phases."""
+    halves = [phase in HALF_PHASES for phase in recording.phases]
+    left = max(int(recording.meta.get("steps", 0)) - halves.count(False), 0)
+    twice = any(halves[-2:])
+    return len(halves) + max(left * (1 + twice) - halves[-1:].count(True), 0)
 
 
 def derived(space: Space, probs: Array) -> NDArray[np.int64]:

@@ -316,10 +316,14 @@ def test_a_ghost_says_which_knob_was_left_alone():
     assert frames.ghost_label(before, before) == "the unbranched run"
 
 
-@pytest.mark.parametrize(("halves", "rows"), [(False, 100), (True, 200)])
-def test_rows_to_come_count_two_for_a_step_of_two_phases(halves, rows):
-    phases = (["architecture", "weights"] if halves else ["update", "update"]) * 10
-    assert frames.planned(recorded(probs=walked(n=20), steps=100, phases=phases)) == rows
+@pytest.mark.parametrize("warm_up", [0, 4, 13])
+def test_rows_to_come_count_two_for_a_step_of_two_phases(warm_up):
+    """Counted from any row of a run of 20 steps whose first are whole: what has been, and what is to come like it."""
+    phases = ["update"] * warm_up + ["architecture", "weights"] * (20 - warm_up)
+    for n in range(1, len(phases) + 1):
+        known = recorded(probs=walked(n=n), steps=20, phases=phases[:n])
+        assert frames.planned(known) == (20 if n <= warm_up else len(phases))
+    assert frames.planned(recorded(probs=walked(n=5), steps=0)) == 5
 
 
 # ------------------------------------------------------------------------------------------------ the sentence

@@ -161,5 +161,5 @@ function edgeNumbers(store, box) {
   box.replaceChildren(
     make("h3", { text: `${store.cursor.edge === name ? "Pinned: " : ""}${rows.head.cells[cell]} ${setup.edges[edge]}` }),
     make("table", {}, make("tr", {}, ...["", rows.head.reading.symbol, "credit", "−λ·price"].map((text) => make("th", { text }))), ...lines, sums),
-    make("p", { class: "note", text: `Nats a unit of gate, this step. What moves ${rows.head.reading.symbol}: ${rows.head.reading.moves}.` }));
+    make("p", { class: "note", text: `Nats a unit of gate, this step. A gradient step moves ${rows.head.reading.symbol} by ${rows.head.reading.moves}.` }));
 }
