@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from nascore import choices, methods
@@ -14,7 +15,20 @@ from nascore.choices import COMBINATIONS, CREDIT, GATES, LEVELS, compose, named
 from nascore.errors import UserError
 from nascore.record import Recording, shipped
 from nascore.runner import Runner
-from nasviz.labs.choices import TwoChoices, called, grid, marked, matrix, passes, recorded, rows, sheet_of, two_choices
+from nasviz.labs.choices import (
+    TwoChoices,
+    called,
+    draws,
+    first,
+    grid,
+    listing,
+    marked,
+    matrix,
+    passes,
+    recorded,
+    rows,
+    two_choices,
+)
 
 
 def until(true: Callable[[], Any], what: str) -> None:
@@ -155,7 +169,7 @@ def words(svg: str) -> list[str]:
 
 def test_the_still_picture_has_equations_and_text() -> None:
     for combination in COMBINATIONS:
-        said = words(sheet_of(combination))
+        said = words(listing(combination).svg())
         assert any(GATES[combination[0]].equation in line for line in said)
         assert any(CREDIT[combination[1]].equation in line for line in said)
         source = compose(*combination)
@@ -184,3 +198,22 @@ def test_the_matrix_is_made_of_the_traits() -> None:
 
 def test_passes() -> None:
     assert [passes(choices.Traits(passes=p)) for p in ((2, 0), (0, 4), (1, 2), (1, 0))] == ["2K", "4", "K + 2", "K"]
+
+
+def test_draws_are_those_of_the_lines() -> None:
+    """One colour where one operation runs, a whole bar where gates share 1, NASP's gate its entry of the box."""
+    boxes = lambda svg: [float(n.get("width", "")) for n in ET.fromstring(svg).iter() if n.tag.endswith("rect")][1:]
+    table = np.array(boxes(draws(count=4).svg())).reshape(len(GATES), 4, 4)
+    table /= table[0].sum(-1).mean()
+    for name, drawn in zip(GATES, table, strict=True):
+        runs = (drawn > 0.001).sum(-1)
+        assert ((runs == 1) if name in ("straight", "one-hot", "two paths", "prox", "uniform") else (runs > 1)).all()
+        total = {"prox": 0.4, "switches": 1.1}.get(name, 1.0)
+        np.testing.assert_allclose(drawn.sum(-1), total, atol=0.01)
+
+
+def test_first_steps_are_those_of_the_run() -> None:
+    (step,) = first(choices.assemble("prox", "exact", 2))
+    (other,) = first(methods.get("nasp"))
+    assert step.phase == "architecture"
+    assert np.array_equal(step.gates, other.gates)

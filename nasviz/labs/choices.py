@@ -12,10 +12,11 @@ import io
 import keyword
 import time
 import tokenize
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +25,12 @@ from nascore import choices
 from nascore.choices import COMBINATIONS, CREDIT, GATES, LEVELS, Combination, assemble, named
 from nascore.errors import sentence
 from nascore.record import Recording, runs, shipped
-from nascore.run import Traits
+from nascore.run import Method, Step, Traits
 from nasviz.charts import INK, Chart
 from nasviz.host import Cockpit, live
 from nasviz.labs.drawing import PAPER, WIDTH, box, line, picture, text
 from nasviz.labs.race import NAMES
+from nasviz.theme import colour
 from nasviz.widgets import Shown
 from nasviz.widgets.choices import ChoicesView
 
@@ -36,7 +38,20 @@ if TYPE_CHECKING:
     from nascore.runner import Runner
     from nascore.task import Task
 
-__all__ = ["TwoChoices", "called", "grid", "marked", "matrix", "recorded", "two_choices"]
+__all__ = [
+    "TwoChoices",
+    "called",
+    "draws",
+    "first",
+    "grid",
+    "listing",
+    "marked",
+    "matrix",
+    "passes",
+    "recorded",
+    "rows",
+    "two_choices",
+]
 
 COMPARE = 1.0  # seconds between two comparisons of a live run with the recording
 LIT = "#e6f4ec"  # the ground of a combination with a name
@@ -48,6 +63,8 @@ INKS = {
     "number": "#b45309",
     "name": INK["focus"],
 }
+
+MARKS = {"new": ("+", "#e3edfb"), "gone": ("−", "#fbe9e9"), "": ("", "")}
 
 Line = dict[str, Any]
 """A line of code: its tokens `[[kind, text], …]`, and its mark: "new", "gone" or ""."""
@@ -166,7 +183,7 @@ class TwoChoices(Shown):
     @property
     def source(self) -> str:
         """The text that runs."""
-        return str(assemble(*self.combination).source)  # type: ignore[attr-defined]
+        return _source(self.combination)
 
     @property
     def recording(self) -> str:
@@ -287,7 +304,7 @@ class TwoChoices(Shown):
                 self._panel.status = self.status()
 
     def _draw(self) -> str:
-        return sheet_of(self.combination)
+        return listing(self.combination).svg()
 
 
 def two_choices(
@@ -375,7 +392,8 @@ def grid(gates: str = "", credit: str = "", levels: int = 0) -> Chart:
 
 def _short(name: str, options: Mapping[str, Any]) -> str:
     """A name that fits into a box."""
-    return NAMES.get(name, name.upper()).removesuffix("NAS").split()[0] + ("*" if options else "")
+    short = NAMES[name].removesuffix("NAS").split()[0] if name in NAMES else name.upper()
+    return short + ("*" if options else "")
 
 
 COLUMNS = ("method", "gates", "credit", "levels", "learns", "gradient", "discrete", "complete", "passes, at K = 8")
@@ -399,7 +417,7 @@ def passes(traits: Traits) -> str:
 def matrix() -> Chart:
     """The method files by their traits, which the tests check against what the code does."""
     found = rows()
-    places = (16, 208, 274, 342, 386, 448, 510, 572, 638)
+    places = (16, 214, 278, 342, 386, 448, 510, 572, 638)
     high, top, most = 21.0, 20.0, max(8 * t.passes[0] + t.passes[1] for _, t in found)
     parts = [text(x, top - 6, name, 10.5, INK["soft"]) for x, name in zip(places, COLUMNS, strict=True)]
     for r, (name, traits) in enumerate(found):
@@ -425,22 +443,72 @@ def matrix() -> Chart:
     )
 
 
-def sheet_of(combination: Combination) -> str:
-    """The still picture of a combination: its equations and its text."""
+def listing(combination: Combination, before: Combination | None = None) -> Chart:
+    """The text of a combination, with its equations; what differs from that of another one is marked."""
     (gates, credit, _), name = combination, named(*combination)
-    source: str = assemble(*combination).source  # type: ignore[attr-defined]
-    lines = marked(source)
+    lines = marked(_source(combination), _source(before) if before else "")
     parts = [
         text(16, 6, f"gates z:  {GATES[gates].equation}", 12),
         text(16, 25, f"credit:  {CREDIT[credit].equation}", 12),
     ]
     for k, each in enumerate(lines):
+        y, (sign, ground) = 50 + 14 * k, MARKS[each["mark"]]
+        if sign:
+            parts += [box(12, y - 10.5, WIDTH - 24, 14, ground), text(16, y, sign, 10.3, INK["soft"])]
         words = [(INKS.get(kind, INK["ink"]), html.escape(word)) for kind, word in each["tokens"]]
-        pieces = "".join(f'<tspan fill="{ink}">{word}</tspan>' for ink, word in words)
+        pieces = "".join(f'<tspan fill="{INK["soft"] if sign == "−" else ink}">{word}</tspan>' for ink, word in words)
         style = 'font-size="10.3" font-family="monospace" xml:space="preserve"'
-        parts.append(f'<text x="16" y="{50 + 14 * k}" {style}>{pieces}</text>')
+        parts.append(f'<text x="28" y="{y}" {style}>{pieces}</text>')
     title = f"{choices.title(*combination)}{f' = {called(*name)}' if name else ', a search without a name'}"
-    about = (
-        f"{GATES[gates].help} {CREDIT[credit].help} Run this cell live to change a choice and watch the text change."
+    changed = f" Marked is what differs from {choices.title(*before)}." if before else ""
+    about = f"{GATES[gates].help} {CREDIT[credit].help}{changed}"
+    return picture(title, about, 52 + 14 * len(lines), *parts)
+
+
+def _source(combination: Combination) -> str:
+    return str(assemble(*combination).source)  # type: ignore[attr-defined]
+
+
+# -------------------------------------------------------------------------------------------- looking at steps
+
+
+def first(method: Method, count: int = 1, **options: Any) -> list[Step]:
+    """The first yields of a method on digits, with seed 0; nothing is written."""
+    from itertools import islice
+
+    from nascore.run import Run
+    from nascore.task import make_task
+
+    return list(islice(Run(method, make_task("digits", epochs=1), options=options), count))
+
+
+def draws(tau: float = 0.5, count: int = 4, ops: Sequence[str] = ("skip", "conv1", "conv3", "avg3")) -> Chart:
+    """One edge with probabilities .4, .3, .2 and .1, its gates drawn a few times in every way, by the very lines."""
+    import torch
+
+    from nascore import gates, proximal
+
+    p, allowed = torch.tensor([[[0.4, 0.3, 0.2, 0.1]]]), torch.ones(1, 1, 4, dtype=torch.bool)
+    body, high, wide = [], 27.0, (WIDTH - 130) / count
+    for r, (name, kind) in enumerate(GATES.items()):
+        y = 22 + r * high
+        body.append(text(16, y + 15, name, 11.5, font_weight=600))
+        noise, device = torch.Generator().manual_seed(1), torch.device("cpu")
+        task = SimpleNamespace(allowed=allowed, noise=noise, device=device)
+        known = {"gates": gates, "proximal": proximal, "task": task, "tau": tau, "live": allowed, "allowed": allowed}
+        known |= {"alpha": p.log(), "a": p, "w": torch.tensor([[[0.5, 0.4, 0.0, 0.2]]]), "move": lambda drawn, _: drawn}
+        for k in range(count):
+            exec(kind.draw, known)  # noqa: S102 - a fragment of the kit's own
+            x, z = 120 + k * wide, known["z"].flatten().tolist()  # type: ignore[attr-defined]
+            for op, gate in zip(ops, z, strict=True):
+                body.append(box(x, y + 2, (wide - 26) * gate, 18, colour(op), rx=1))
+                x += (wide - 26) * gate
+    labels = [text(120 + k * wide, 14, f"draw {k + 1}", 10.5, INK["soft"]) for k in range(count)]
+    return picture(
+        "One edge, the same four operations: the gates that each way of drawing gives",
+        f"A bar's length is its gate, its colour the operation; the probabilities are .4, .3, .2, .1 and τ is {tau:g}. "
+        "Which rows look the same at every draw, which show one colour only, and which do not fill a whole bar?",
+        22 + high * len(GATES),
+        *labels,
+        *body,
     )
-    return picture(title, about, 52 + 14 * len(lines), *parts).svg()
