@@ -44,6 +44,7 @@ def jobs() -> dict[str, dict[str, Any]]:
             "options": {"curvature": 1, "measure_every": 120},
         },
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
+        "digits-pcdarts": {"method": "pcdarts", "options": {"partial": 4}, "knobs": {"warm_up": 0.3}},
         "digits-nasp": {"method": "nasp"},
         "digits-nasp-released": {"method": "nasp", "options": {"variant": "released"}},
         "digits-random": {"method": "random"},
