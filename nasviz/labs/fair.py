@@ -21,6 +21,7 @@ from nascore.record import Recording
 from nascore.run import Step
 from nascore.space import Space
 from nasviz.charts import INK, Chart
+from nasviz.frames import brief
 from nasviz.labs.drawing import WIDTH, box, dot, line, picture, text
 from nasviz.svg import spread
 
@@ -176,8 +177,11 @@ def stage_chart(found: Sequence[Row]) -> Chart:
     ends = [value for table in tables.values() for name in names for value in table[name].values()]
     low, high = 0.1 * np.floor(10 * min(ends)), 1.0
     left, right, gap = 196.0, WIDTH - 30, 58.0
-    place = lambda share: left + (share - low) / (high - low) * (right - left)
     parts = []
+
+    def place(share: float) -> float:
+        return float(left + (share - low) / (high - low) * (right - left))
+
     for tick in np.arange(low, high + 0.01, 0.1):
         parts.append(line(place(tick), 26, place(tick), 34 + gap * len(names)))
         parts.append(text(place(tick), 20, f"{tick:.1f}".lstrip("0") or "0", 10.5, INK["soft"], text_anchor="middle"))
@@ -216,13 +220,18 @@ def size_chart(found: Sequence[Row]) -> Chart:
     most = 1.05 * max(sizes.max(), *(max(values) for values in mine.values()))
     low = 0.7
     left, right, top, bottom = 56.0, WIDTH - 180, 14.0, 330.0
-    x = lambda size: left + size / most * (right - left)
-    y = lambda share: bottom - (max(share, low) - low) / (1 - low) * (bottom - top)
+
+    def x(size: float) -> float:
+        return float(left + size / most * (right - left))
+
+    def y(share: float) -> float:
+        return float(bottom - (max(share, low) - low) / (1 - low) * (bottom - top))
+
     parts = [text(left, top - 4, "test accuracy after training alone", 10.5, INK["soft"])]
     for tick in (0.7, 0.8, 0.9, 1.0):
         parts += [
             line(left, y(tick), right, y(tick)),
-            text(left - 8, y(tick) + 4, f"{tick:g}", 10.5, INK["soft"], text_anchor="end"),
+            text(left - 8, y(tick) + 4, brief(tick), 10.5, INK["soft"], text_anchor="end"),
         ]
     parts += [
         text(x(tick), bottom + 16, f"{tick:,}".replace(",", " "), 10.5, INK["soft"], text_anchor="middle")

@@ -654,6 +654,7 @@ class Race(Shown):
             "end": end,
             "xticks": [tick for tick in ticks(0, end, log=False) if tick <= end] if math.isfinite(end) else [],
             "entrants": drawn,
+            "faint": round(min(0.45, 16 / max(sum(len(one["lines"]) for one in drawn), 1)), 2),
             "methods": sorted(METHODS),
             "orders": list(ORDERS.items()),
             "epochs": first.get("epochs"),

@@ -42,12 +42,12 @@ def picture(shown: Mapping[str, Any], status: Mapping[str, Any]) -> Chart:
     if status["at"] is not None:
         parts.append(line(x(status["at"]), _TOP, x(status["at"]), _BOTTOM, INK["focus"], stroke_width=1.4))
         parts.append(text(x(status["at"]) - 4, _TOP + 6, "read here", 10, INK["focus"], text_anchor="end"))
-    names = []
+    names, faint = [], shown["faint"]
     for one in shown["entrants"]:
         ink = _PALE if one["pale"] else INK["ink"]
         dashes = {"stroke_dasharray": one["dash"]} if one["dash"] else {}
         for xs, ys in one["lines"]:
-            parts.append(path(zip(map(x, xs), map(y, ys), strict=True), ink, stroke_width=0.7, stroke_opacity=0.45))
+            parts.append(path(zip(map(x, xs), map(y, ys), strict=True), ink, stroke_width=0.7, stroke_opacity=faint))
         if xs_ := one["median"][0]:
             ys_ = one["median"][1]
             parts.append(path(zip(map(x, xs_), map(y, ys_), strict=True), ink, stroke_width=1.8, **dashes))

@@ -206,6 +206,7 @@ function racePlot(shown, status, focus, point, pin, tell) {
 
   function drawCurves(data, { right, top, bottom }) {
     const chosen = focus.pointed || focus.pinned, ends = [];
+    curves.style.setProperty("--faint", data.faint);
     curves.replaceChildren(...data.entrants.map((one) => {
       const kind = `${one.pale ? "pale " : ""}${chosen === one.name ? "chosen" : chosen ? "other" : ""}`;
       const trace = ([xs, ys], extra, dash) => draw("path", { class: `curve ${extra}`, "stroke-dasharray": dash || null,
