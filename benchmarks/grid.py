@@ -52,7 +52,7 @@ class Setting:
         seed, epochs: of the task.
         retrain: epochs for which its child (own rule) is also trained from new weights; 0 is not at all.
         ranking: whether the 60 children of ``nascore.ranking`` are measured with its weights.
-        space: by name.
+        space, partial: of the task.
     """
 
     method: str
@@ -63,6 +63,7 @@ class Setting:
     retrain: int = 0
     ranking: bool = False
     space: str = "TOY"
+    partial: int = 1
 
     @property
     def name(self) -> str:
@@ -75,7 +76,7 @@ class Setting:
 
 def of(method: str, seed: int = 0, epochs: int = 32, **given: Any) -> Setting:
     """A setting from plain arguments: of those that are not fields, text is an option and a number a knob."""
-    measured = {name: given.pop(name) for name in ("retrain", "ranking", "space") if name in given}
+    measured = {name: given.pop(name) for name in ("retrain", "ranking", "space", "partial") if name in given}
     options = tuple((name, value) for name, value in given.items() if isinstance(value, str))
     knobs = tuple((name, float(value)) for name, value in given.items() if not isinstance(value, str))
     return Setting(method, options, knobs, seed, epochs, **measured)
@@ -99,6 +100,7 @@ CORE = (
     of("asap", retrain=32),
     of("bayesnas", retrain=32),
     of("proxyless", retrain=32),
+    of("pcdarts", retrain=32, partial=4, warm_up=0.3),
 )
 LARGER = (
     of("nasp", epochs=LARGE_EPOCHS, retrain=LARGE_EPOCHS, space=LARGE),
@@ -230,7 +232,8 @@ def search(group: Group) -> list[Found]:
         method = methods.get(setting.method)
         knobs = Knobs(**method.knobs)
         knobs.set(**dict(setting.knobs))
-        task = make_task("digits", seed=setting.seed, epochs=setting.epochs, space=setting.space)
+        own = {"space": setting.space, "partial": setting.partial}
+        task = make_task("digits", seed=setting.seed, epochs=setting.epochs, **own)
         run = Run(method, task, knobs, options=dict(setting.options))
         run.children = False  # the curve measures fewer of them
         watches.append(Watch(run))
