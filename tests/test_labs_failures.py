@@ -24,23 +24,22 @@ def recording():
             probs[:, edge] = np.eye(5, dtype=np.float32)[SKIP]
         metrics = {"loss": 1.0} | ({"eigenvalue": float(t)} if t % 8 == 7 else {})
         steps.append(Step(t, ("architecture", "weights")[t % 2], metrics, probs, probs))
-    meta = {"space": TOY.to_json(), "own_rule": "top2", "metrics": {"loss": {}, "eigenvalue": {}}}
+    meta = {"space": TOY.to_json(), "metrics": {"loss": {}, "eigenvalue": {}}}
     return Recording.from_steps(steps, meta)
 
 
-def test_collapse_counts_skips_at_whole_steps(recording):
-    found = failures.collapse(recording, every=4)
+def test_shares_are_those_of_whole_steps(recording):
+    found = failures.shares(recording, every=4)
     assert found.step.tolist() == [4, 8, 12, 16, 20]
     edges = np.arange(5)  # skips after so many groups of four
-    np.testing.assert_allclose(found.probability, (edges + 0.1 * (5 - edges)) / 5, rtol=1e-6)
-    for row, step in enumerate(found.step):
-        graphs = TOY.decode(recording[2 * int(step) - 1].probs, "top2").values()
-        names = [op for graph in graphs for _, _, op in graph.edges]
-        assert found.share[row] == names.count("skip") / len(names)
-    assert found.share[0] == 0
-    assert found.share[-1] > 0.5
-    lines = failures.collapse_chart({"one": recording, "two": recording}, 4).figure.data
-    assert [line.name for line in lines] == ["one: child", "one: probability", "two: child", "two: probability"]
+    np.testing.assert_allclose(found.probability[:, SKIP], (edges + 0.1 * (5 - edges)) / 5, rtol=1e-6)
+    np.testing.assert_allclose(found.edges[:, SKIP], edges / 5)
+    np.testing.assert_allclose(found.edges[:, 3], 1 - edges / 5)
+    for rows in found.probability, found.edges:
+        np.testing.assert_allclose(rows.sum(-1), 1, rtol=1e-6)
+    lines = failures.shares_chart(recording, 4).figure.data
+    assert len(lines) == len(TOY.ops)
+    assert lines[SKIP].y.tolist() == found.probability[:, SKIP].tolist()
 
 
 def test_eigenvalues_stand_where_they_were_measured(recording):

@@ -1,11 +1,11 @@
-"""Figures of the lesson on failures: skips that take over, a mixture that misleads, noise, kinks, a head start.
+"""Figures of the lesson on failures: who takes over, a mixture that misleads, noise, kinks, a head start.
 
 What comes from a run is computed from its recording; the rest runs on the spot, on ``nascore.toys`` or on a supernet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -27,10 +27,8 @@ from nasviz.labs.drawing import WIDTH, box, dot, path, picture, text
 from nasviz.theme import colour, op_label
 
 __all__ = [
-    "Collapse",
     "HeadStart",
-    "collapse",
-    "collapse_chart",
+    "Shares",
     "eigenvalue_chart",
     "ensemble",
     "head_start",
@@ -40,56 +38,47 @@ __all__ = [
     "noise_chart",
     "radius_chart",
     "radius_errors",
+    "shares",
+    "shares_chart",
     "starts",
     "supernet_noise",
 ]
 
 Table = NDArray[np.float64]
 TAUS = tuple(np.geomspace(0.02, 3, 18).tolist())
-DASHES = ("solid", "dash", "dot")
 LETTERS = dict(zip("ABC", ("conv3", "sep3", "max3"), strict=True))  # the toy's operations borrow colours of real ones
 
 
-# ------------------------------------------------------------------------------------- skips that take over
+# ---------------------------------------------------------------------------------- an operation takes over
 
 
-class Collapse(NamedTuple):
-    """How far skips have taken over, one entry a whole step."""
+class Shares(NamedTuple):
+    """What the operations hold, one row a whole step."""
 
     step: NDArray[np.int64]
-    probability: Table  # mean p of skip
-    share: Table  # of the derived child's edges that are skips
+    probability: Table  # [step, op]: mean p over the edges
+    edges: Table  # [step, op]: share of the edges on which the operation has the largest p
 
 
-def collapse(recording: Recording, every: int = 1) -> Collapse:
-    """The share of skips at every ``every``-th whole step of a run, by the rule its paper derives a child with."""
-    space = Space.from_json(recording.meta["space"])
-    whole = [t for t, phase in enumerate(recording.phases) if phase not in HALF_PHASES]
-    rows = np.asarray(whole)[every - 1 :: every]
-    probs = recording.column("probs")[rows]
-    share = []
-    for p in probs:
-        kept = [op for graph in space.decode(p, recording.meta["own_rule"]).values() for _, _, op in graph.edges]
-        share.append(kept.count("skip") / max(len(kept), 1))
+def shares(recording: Recording, every: int = 1) -> Shares:
+    """How much each operation holds at every ``every``-th whole step of a run."""
+    whole = np.flatnonzero([phase not in HALF_PHASES for phase in recording.phases])
+    probs = recording.column("probs")[whole[every - 1 :: every]]
+    largest = np.eye(probs.shape[-1])[probs.argmax(-1)]
     step = np.arange(1, len(whole) + 1)[every - 1 :: every]
-    return Collapse(step, probs[..., space.ops.index("skip")].mean((-2, -1)), np.asarray(share))
+    return Shares(step, probs.mean((1, 2)), largest.mean((1, 2)))
 
 
-def collapse_chart(recordings: Mapping[str, Recording], every: int = 20) -> Chart:
-    """The probability of a skip (soft) and the share of skips in the derived child (ink), a dash for each run."""
+def shares_chart(recording: Recording, every: int = 20) -> Chart:
+    """The mean probability of every operation over a run."""
     import plotly.graph_objects as go
 
-    fig = figure("How many skips?", "iterations", "share", yaxis={"title": {"text": "share"}, "range": [0, 1]})
-    for (name, recording), dash in zip(recordings.items(), DASHES, strict=False):
-        found = collapse(recording, every)
-        for label, values, ink in (
-            ("child", found.share, INK["ink"]),
-            ("probability", found.probability, INK["focus"]),
-        ):
-            pen = {"color": ink, "dash": dash, "width": 2}
-            fig.add_trace(go.Scatter(x=found.step, y=values, mode="lines", name=f"{name}: {label}", line=pen))
-    ops = len(Space.from_json(next(iter(recordings.values())).meta["space"]).ops)
-    return chart(fig, f"Of {ops} operations each would have {1 / ops:.0%} by chance.")
+    space, found = Space.from_json(recording.meta["space"]), shares(recording, every)
+    fig = figure("Who takes over?", "iterations", "mean probability")
+    for op, values in zip(space.ops, found.probability.T, strict=True):
+        line = go.Scatter(x=found.step, y=values, mode="lines", name=op_label(op), line={"color": colour(op)})
+        fig.add_trace(line)
+    return chart(fig, f"The mean over all edges. Of {len(space.ops)} operations each begins with the same share.")
 
 
 def eigenvalue_chart(recording: Recording) -> Chart:
@@ -130,7 +119,7 @@ def ensemble(quality: float = 0.9, steps: int = 1000, seed: int = 0) -> Chart:
     body = []
     for column, (name, run) in enumerate(runs.items()):
         left = 16 + column * (WIDTH - 16) / 3
-        body += _plane(left, name, problem, run) + _shares(left, run)
+        body += _plane(left, name, problem, run) + _curves(left, run)
         body.append(text(left + 114, 372, _verdict(name, problem, run), 11.5, text_anchor="middle", font_weight=600))
     losses = ", ".join(f"{op} {float(loss):.3f}" for op, loss in zip("ABC", problem.children, strict=True))
     return picture(
@@ -173,7 +162,7 @@ def _plane(left: float, name: str, problem: toys.Problem, run: toys.Path) -> lis
     return [*body, dot(*at(problem.target.tolist()), 9, "none", stroke=INK["ink"], stroke_width=1.6)]
 
 
-def _shares(left: float, run: toys.Path) -> list[str]:
+def _curves(left: float, run: toys.Path) -> list[str]:
     steps = len(run.probs)
 
     def at(t: int, value: float) -> tuple[float, float]:
@@ -225,7 +214,7 @@ def noise_chart(first: float = 1 / 3) -> Chart:
         yaxis={"type": "log", "title": {"text": "length (log scale)"}},
     )
     names = ("bias of the mean", "noise of one draw")
-    for name, values, dash in zip(names, zip(*found, strict=True), DASHES, strict=False):
+    for name, values, dash in zip(names, zip(*found, strict=True), ("solid", "dash"), strict=True):
         fig.add_trace(go.Scatter(x=TAUS, y=values, mode="lines", name=name, line={"color": INK["ink"], "dash": dash}))
     length = float(toys.through_softmax(p.double(), toys.ensemble().children).norm())
     pen = {"color": INK["focus"], "dash": "dashdot"}
