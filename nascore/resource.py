@@ -61,11 +61,11 @@ class Resource:
     def of(cls, network: Supernet, image_size: int, batch_size: int, device: torch.device | None = None) -> Resource:
         """The prices of ``network`` for square images; latency is that of a forward pass of ``batch_size`` of them."""
         counted = {
-            name: _table(network, image_size, lambda op, *size, name=name: getattr(OPS[op], name)(*size))
+            name: summed(network, image_size, lambda op, *size, name=name: getattr(OPS[op], name)(*size))
             for name in RESOURCES[:3]
         }
         where = "cpu" if device is None or device.type == "meta" else str(device)
-        measure = lambda: _table(network, image_size, lambda op, *size: seconds(op, *size, batch_size, where))
+        measure = lambda: summed(network, image_size, lambda op, *size: seconds(op, *size, batch_size, where))
         return cls(counted, measure, device)
 
     @property
@@ -153,7 +153,7 @@ def normalised(table: Float64[ndarray, "cell edge op"]) -> Float64[ndarray, "cel
     return table / dearest if dearest > 0 else table
 
 
-def _table(network: Supernet, image_size: int, price: Callable[..., float]) -> Float64[ndarray, "cell edge op"]:
+def summed(network: Supernet, image_size: int, price: Callable[..., float]) -> Float64[ndarray, "cell edge op"]:
     """``price(op, channels, height, width, stride)`` summed over the cells of each kind; 0 where not allowed."""
     space: Space = network.space
     table = np.zeros(space.shape)
