@@ -63,10 +63,10 @@ def block(
 ) -> float:
     """Appends the panel at height ``y`` of a picture; returns the height reached."""
     space, seen = frames.space_of(recording), frames.judged(recording)
-    rule = frames.own_rule(recording)
+    rule, read = frames.own_rule(recording), frames.reading(recording)
     identity = np.eye(len(space.ops) + 1)[:, :-1]  # −1 is the last row, which is empty
     probs, gone = recording[t].probs, frames.pruned(recording, t)
-    columns = [(f"searched: the {frames.reading(recording).tab}", probs, None)]
+    columns = [(f"searched: the {read.whole} {read.symbol}", probs, None)]
     columns.append(("derived: argmax", identity[seen.ops[t]], seen.living[t]))
     if rule != "argmax":
         columns.append((f"derived: its own rule, {RULES.get(rule, rule)}", identity[seen.own[t]], seen.own[t] >= 0))
@@ -87,7 +87,7 @@ def block(
             )
             parts.append(f'<g transform="translate({left:g} {down + 14:g}) scale({scale:.3f})">{inner}</g>')
             down += 20 + places.height * scale
-    body, end = legend_markup(space, 14, down + 6, width - 28, credit=False)
+    body, end = legend_markup(space, 14, down + 6, width - 28, credit=False, kind=frames.kind_of(recording))
     parts.append(body)
     return _bars(recording, t, width, end + 2, theme, parts, retrained)
 
@@ -96,10 +96,10 @@ def _bars(
     recording: Recording, t: int, width: float, y: float, theme: str, parts: list[str], retrained: float | None
 ) -> float:
     """Accuracies at the left, what the child leaves out at the right."""
-    c, ends = THEMES[theme], []
+    c, ends, whole = THEMES[theme], [], frames.reading(recording).whole
     for title, bars, x, room in (
         ("accuracy on validation data (argmax's child)", costs(recording, t, retrained), 14.0, 168.0),
-        ("share of the distribution outside the child", left_out(recording, t), width * 0.62, 62.0),
+        (f"share of the {whole} outside the child", left_out(recording, t), width * 0.62, 62.0),
     ):
         parts.append(f'<text class="t" x="{x:g}" y="{y + 14:g}">{html.escape(title)}</text>')
         down, before = y + 24, math.nan

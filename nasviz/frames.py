@@ -76,12 +76,12 @@ its running mean over it.
 
 @dataclass(frozen=True)
 class Reading:
-    """What views say of ``Step.probs``: its symbol, its tab, what a strand's width and a ribbon's depth mean, and what
-    a gradient follows.
+    """What views say of ``Step.probs``: symbol and name, what a strand's width and a ribbon's depth mean, and what a
+    gradient step moves them by.
     """
 
     symbol: str
-    tab: str
+    whole: str
     strand: str
     depth: str
     moves: str
@@ -90,17 +90,17 @@ class Reading:
 READINGS = {
     "simplex": Reading(
         "p",
-        "distribution p",
+        "distribution",
         "a strand an op, as wide as it is probable",
         "certainty",
         "credit − λ·price, less its mean over the edge",
     ),
     "bernoulli": Reading(
-        "p", "probabilities p", "a strand an op, as wide as it is probable", "certainty", "credit − λ·price"
+        "p", "probabilities", "a strand an op, as wide as it is probable", "certainty", "credit − λ·price"
     ),
     "box": Reading(
         "a",
-        "weights a",
+        "weights",
         "a strand an op, as wide as its weight, 0 to 1",
         "lead over the second",
         "credit − λ·price, within 0 and 1",

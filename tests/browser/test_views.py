@@ -396,7 +396,7 @@ def test_probs_that_are_a_box_or_were_pruned(page: Page, tmp_path, name):
     recording = Recording.open(name)
     view = opened(page, tmp_path, recording)
     reading = frames.reading(recording)
-    expect(view.get_by_role("tab").first).to_have_text(reading.tab)
+    expect(view.get_by_role("tab").first).to_have_text(f"{reading.whole} {reading.symbol}")
     expect(view.locator(".ribbons")).to_contain_text(f"depth = {reading.depth}")
     expect(view.locator(".cells .legend")).to_contain_text(reading.strand)
     gone = frames.pruned(recording, len(recording) - 1)

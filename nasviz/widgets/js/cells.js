@@ -36,7 +36,7 @@ function cellsPanel(store) {
     update() {
       if (!store.rows) return;
       if (store.rows.head !== shownHead) build();
-      set(tabs.firstChild, { text: store.rows.head.reading.tab });
+      set(tabs.firstChild, { text: `${store.rows.head.reading.whole} ${store.rows.head.reading.symbol}` });
       for (const tab of tabs.children) {
         const on = tab.dataset.tab === store.tab;
         tab.classList.toggle("on", on);
@@ -102,10 +102,10 @@ function cellView(store, cell, name) {
       group.classList.toggle("pointed", cursor.hover === key);
       let best = strands[0].op, most = -1;
       for (const strand of strands) {
-        const p = weight(t, edge, strand.op), size = isNumber(p) ? clamp(p, 0, 1) : 0;
-        paintStrand(strand, size, setup);
+        const found = weight(t, edge, strand.op), p = isNumber(found) ? found : 0;
+        paintStrand(strand, clamp(p, 0, 1), setup);
         strand.path.style.visibility = rows.pruned(t, cell, edge, strand.op) ? "hidden" : "";
-        if (size > most) [most, best] = [size, strand.op];
+        if (p > most) [most, best] = [p, strand.op];
       }
       paintBar(bar, rows.at("contribution", t, cell, edge) / rows.creditScale, setup.bar);
       const says = `${setup.labels[best]} ${share(most)}`;

@@ -12,7 +12,7 @@ function derivedPanel(store) {
     const { head } = store.rows;
     shownHead = head;
     const own = head.ownRule !== "argmax";
-    const kinds = [["searched", `searched: the ${head.reading.tab}`], ["child", "derived: argmax"],
+    const kinds = [["searched", `searched: the ${head.reading.whole} ${head.reading.symbol}`], ["child", "derived: argmax"],
                    ...(own ? [["own", `derived: its own rule, ${RULE_NAMES[head.ownRule] ?? head.ownRule}`]] : [])];
     views = [];
     columns.replaceChildren(...kinds.map(([tab, title]) => {
@@ -50,7 +50,7 @@ function costBars(store, own) {
   ];
   const outside = (k) => (t) => store.rows.outside[k][t] ?? null;
   const left = [["argmax", outside(0)], ...(own ? [["own rule", outside(1)]] : [])];
-  return [["accuracy on validation data (argmax's child)", accuracy], ["share of the distribution outside the child", left]].map(([title, lines]) => {
+  return [["accuracy on validation data (argmax's child)", accuracy], [`share of the ${store.rows.head.reading.whole} outside the child`, left]].map(([title, lines]) => {
     const views = lines.map(([label, read, by]) => {
       const fill = make("i"), value = make("span", { class: "value" }), change = make("span", { class: "note" });
       return { read, by, fill, value, change, nodes: [make("span", { class: "label", text: label }), make("div", { class: "meter" }, fill), value, change] };
