@@ -37,7 +37,7 @@ def test_shares_are_those_of_whole_steps(recording):
     np.testing.assert_allclose(found.edges[:, 3], 1 - edges / 5)
     for rows in found.probability, found.edges:
         np.testing.assert_allclose(rows.sum(-1), 1, rtol=1e-6)
-    lines = failures.shares_chart(recording, 4).figure.data
+    lines = failures.shares_chart(recording, every=4).figure.data
     assert len(lines) == len(TOY.ops)
     assert lines[SKIP].y.tolist() == found.probability[:, SKIP].tolist()
 
@@ -46,8 +46,9 @@ def test_eigenvalues_stand_where_they_were_measured(recording):
     step, value = failures.measured(recording, "eigenvalue")
     assert step.tolist() == [4, 8, 12, 16, 20]
     assert value.tolist() == [7, 15, 23, 31, 39]
-    (line,) = failures.eigenvalue_chart(recording).figure.data
-    assert line.y.tolist() == value.tolist()
+    one, other = failures.eigenvalue_chart({"one": recording, "other": recording}).figure.data
+    assert one.y.tolist() == other.y.tolist() == value.tolist()
+    assert (one.name, other.name) == ("one", "other")
 
 
 def test_the_mixture_misleads_darts_alone():

@@ -9,14 +9,18 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nascore
 from nascore.errors import choose
 from nascore.jobs import Job, execute
+from nascore.space import TOY
 
 FOLDER = Path(nascore.__file__).parent / "recordings"
+LONG: dict[str, Any] = {"method": "darts", "epochs": 128, "options": {"curvature": 1, "measure_every": 120}}
+WITHOUT_NONE = replace(TOY, ops=TOY.ops[1:], name="WITHOUT_NONE")
 
 
 def preset(name: str) -> dict[str, float]:
@@ -37,12 +41,9 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-snas-budget": {"method": "snas", "knobs": {"budget": 0.4}},
         "digits-darts": {"method": "darts"},
         "digits-darts2": {"method": "darts", "options": {"order": "second"}},
-        # Four times as long, with the dominant eigenvalue of the loss in the logits beside it.
-        "digits-darts-long": {
-            "method": "darts",
-            "epochs": 128,
-            "options": {"curvature": 1, "measure_every": 120},
-        },
+        # Four times as long, with the dominant eigenvalue of the loss in the logits; then without *none*.
+        "digits-darts-long": LONG,
+        "digits-darts-skips": {**LONG, "options": {**LONG["options"], "space": WITHOUT_NONE.to_json()}},
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
         "digits-pcdarts": {"method": "pcdarts", "options": {"partial": 4}, "knobs": {"warm_up": 0.3}},
         "digits-nasp": {"method": "nasp"},

@@ -5,7 +5,7 @@ What comes from a run is computed from its recording; the rest runs on the spot,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -69,25 +69,27 @@ def shares(recording: Recording, every: int = 1) -> Shares:
     return Shares(step, probs.mean((1, 2)), largest.mean((1, 2)))
 
 
-def shares_chart(recording: Recording, every: int = 20) -> Chart:
+def shares_chart(recording: Recording, title: str = "Who takes over?", every: int = 20) -> Chart:
     """The mean probability of every operation over a run."""
     import plotly.graph_objects as go
 
     space, found = Space.from_json(recording.meta["space"]), shares(recording, every)
-    fig = figure("Who takes over?", "iterations", "mean probability")
+    fig = figure(title, "iterations", "mean probability")
     for op, values in zip(space.ops, found.probability.T, strict=True):
         line = go.Scatter(x=found.step, y=values, mode="lines", name=op_label(op), line={"color": colour(op)})
         fig.add_trace(line)
     return chart(fig, f"The mean over all edges. Of {len(space.ops)} operations each begins with the same share.")
 
 
-def eigenvalue_chart(recording: Recording) -> Chart:
-    """The dominant eigenvalue of ∇²_α L_val, where it was measured."""
+def eigenvalue_chart(recordings: Mapping[str, Recording]) -> Chart:
+    """The dominant eigenvalue of ∇²_α L_val of each run, where it was measured."""
     import plotly.graph_objects as go
 
-    step, value = measured(recording, "eigenvalue")
     fig = figure("How sharply the loss bends in α", "iterations", "dominant eigenvalue")
-    fig.add_trace(go.Scatter(x=step, y=value, mode="lines+markers", line={"color": INK["ink"]}, name="eigenvalue"))
+    for (name, recording), dash in zip(recordings.items(), ("solid", "dash", "dot"), strict=False):
+        step, value = measured(recording, "eigenvalue")
+        pen = {"color": INK["ink"], "dash": dash}
+        fig.add_trace(go.Scatter(x=step, y=value, mode="lines+markers", line=pen, name=name))
     return chart(fig, "Of the Hessian of the loss on all images of search, with the weights of the moment.")
 
 
