@@ -43,7 +43,10 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-darts2": {"method": "darts", "options": {"order": "second"}},
         # Four times as long, with the dominant eigenvalue of the loss in the logits; then without *none*.
         "digits-darts-long": LONG,
-        "digits-darts-skips": {**LONG, "options": {**LONG["options"], "space": WITHOUT_NONE.to_json()}},
+        "digits-darts-skips": {
+            **LONG,
+            "options": {**LONG["options"], "space": WITHOUT_NONE.to_json(), "measure_every": 240},
+        },
         "digits-darts-single": {"method": "darts", "options": {"level": "single"}},
         "digits-pcdarts": {"method": "pcdarts", "options": {"partial": 4}, "knobs": {"warm_up": 0.3}},
         "digits-nasp": {"method": "nasp"},
