@@ -381,7 +381,8 @@ def refusal(gates: str, credit: str, levels: int) -> str:
     beside = ", ".join(dict.fromkeys(c for g, c, _ in COMBINATIONS if g == gates))
     closest = title(*nearest(gates, credit, levels))
     clash = f"gates {gates!r}" if gates not in wanted.gates else f"levels={levels}"
-    return f"credit: {credit!r} does not go with {clash}: {why}; with {gates!r} go {beside}; the nearest is {closest}."
+    instead = f"with {gates!r} it can be {beside}; the nearest is {closest}"
+    return f"credit: {credit!r} does not go with {clash}: {why}; {instead}."
 
 
 def nearest(gates: str, credit: str, levels: int) -> Combination:
