@@ -80,7 +80,7 @@ function cellView(store, cell, name) {
       event.stopPropagation();
       pin();
     });
-    const strands = [...group.querySelectorAll(".strand")].map((path) => ({ op: head.ops.indexOf(path.dataset.op), path, drawn: -1 }));
+    const strands = [...group.querySelectorAll(".strand")].map((path) => ({ op: head.ops.indexOf(path.dataset.op), path, drawn: -1, gone: false }));
     return { edge, key, group, strands, bar: group.querySelector(".credit"), label: box.querySelector(`.label[data-edge="${edge}"]`) };
   });
 
@@ -104,7 +104,9 @@ function cellView(store, cell, name) {
       for (const strand of strands) {
         const found = weight(t, edge, strand.op), p = isNumber(found) ? found : 0;
         paintStrand(strand, clamp(p, 0, 1), setup);
-        strand.path.style.visibility = rows.pruned(t, cell, edge, strand.op) ? "hidden" : "";
+        const gone = rows.pruned(t, cell, edge, strand.op);
+        if (gone !== strand.gone) strand.path.style.visibility = gone ? "hidden" : "";
+        strand.gone = gone;
         if (p > most) [most, best] = [p, strand.op];
       }
       paintBar(bar, rows.at("contribution", t, cell, edge) / rows.creditScale, setup.bar);
