@@ -76,8 +76,9 @@ function stackView(store, cell, name) {
   const lanes = Array.from({ length: edges }, (_, edge) => {
     const key = `${name}:${edge}`, layers = head.ops.map((_, op) => draw("path", { fill: setup.colours[op] }));
     const label = draw("text", { class: "soft", x: SPREAD.name - 7, y: place(edge) + high / 2 + 4, "text-anchor": "end", text: setup.edges[edge] });
+    const hit = draw("rect", { class: "hit", x: 0, y: place(edge), width: SPREAD.name, height: high });
     const frame = draw("rect", { class: "frame", x: SPREAD.name, y: place(edge), height: high });
-    const group = draw("g", { class: "lane", tabindex: edge ? -1 : 0, role: "button", "aria-label": `${name} ${setup.edges[edge]}` }, label, ...layers, frame);
+    const group = draw("g", { class: "lane", tabindex: edge ? -1 : 0, role: "button", "aria-label": `${name} ${setup.edges[edge]}` }, hit, label, ...layers, frame);
     const pin = () => store.cursor.move({ edge: store.cursor.edge === key ? "" : key });
     group.addEventListener("click", pin);
     group.addEventListener("pointerenter", () => store.cursor.move({ hover: key }));
@@ -201,10 +202,9 @@ function simplexView(store) {
     ops = head.ops.map((_, op) => op).filter((op) => head.allowed[cell].some((row) => row[op]));
     set(border, { d: `M${ops.map((_, k) => corner(k).map((value) => value.toFixed(1)).join()).join("L")}Z` });
     corners.replaceChildren(...ops.flatMap((op, k) => {
-      const [x, y] = corner(k), out = (value, centre) => centre + (value - centre) * 1.13;
-      const side = Math.abs(x - middle[0]) < 6 ? "middle" : x > middle[0] ? "start" : "end";
+      const [x, y] = corner(k), beyond = y + (y < middle[1] - 1 ? -10 : 18);  // there is no room beside the corners
       return [draw("circle", { cx: x, cy: y, r: 5, fill: setup.colours[op] }),
-              draw("text", { class: "soft", x: out(x, middle[0]), y: out(y, middle[1]) + (y < middle[1] ? -1 : 8), "text-anchor": side, text: setup.labels[op] })];
+              draw("text", { class: "soft", x: clamp(x, 38, size - 38), y: beyond, "text-anchor": "middle", text: setup.labels[op] })];
     }));
     const ts = sampled(store.rows.length, 120);
     for (const each of edges) {
@@ -218,10 +218,12 @@ function simplexView(store) {
     const key = `${store.rows.version}|${cell}`;
     if (key !== drawnFor) rebuild(cell);
     drawnFor = key;
-    for (const each of edges) if (each.cell === cell) {
-      const [x, y] = at(store.t, cell, each.edge), mine = each.edge === edge;
-      set(each.dot, { cx: x.toFixed(1), cy: y.toFixed(1), r: mine ? 5 : 3 });
+    for (const each of edges) {
+      const mine = each.cell === cell && each.edge === edge;
       for (const node of [each.way, each.dot]) node.classList.toggle("chosen", mine);
+      if (each.cell !== cell) continue;
+      const [x, y] = at(store.t, cell, each.edge);
+      set(each.dot, { cx: x.toFixed(1), cy: y.toFixed(1), r: mine ? 5 : 3 });
     }
     set(title, { text: `${setup.cellNames[cell]}: every edge` });
     set(caption, { text: head.probs === "simplex" ? "middle: all alike · corner: decided" : "by the shares of the weights · middle: all alike · corner: one alone" });
