@@ -19,6 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nascore.space import TOY
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -34,6 +36,7 @@ SHORT, SHORT_SECOND = 29, 12
 LARGE = "NASP_7"  # where NASP's steps cost half of DARTS's: 7 operations, 4 nodes
 LARGE_EPOCHS, LARGE_SHORT = 16, 9
 LONG = 128
+WITHOUT_NONE = replace(TOY, ops=tuple(op for op in TOY.ops if op != "none"), name="TOY without none").to_json()
 TOGETHER = 5  # long searches that share one network
 EVERY = 60  # iterations between two points of a curve
 ROOT = Path(__file__).parents[1]
@@ -52,7 +55,7 @@ class Setting:
         seed, epochs: of the task.
         retrain: epochs for which its child (own rule) is also trained from new weights; 0 is not at all.
         ranking: whether the 60 children of ``nascore.ranking`` are measured with its weights.
-        space, partial: of the task.
+        space, partial: of the task; the space by name, or its JSON.
     """
 
     method: str
@@ -71,7 +74,8 @@ class Setting:
         words = [self.method, *(value for _, value in self.options)]
         words += [f"{SYMBOLS.get(knob, knob)}={value:g}" for knob, value in self.knobs]
         words[-1] += "" if self.epochs == 32 else f", {self.epochs} epochs"
-        return " ".join(words) + ("" if self.space == "TOY" else f", {self.space}")
+        space = json.loads(self.space)["name"] if self.space.startswith("{") else self.space
+        return " ".join(words) + ("" if space == "TOY" else f", {space}")
 
 
 def of(method: str, seed: int = 0, epochs: int = 32, **given: Any) -> Setting:
@@ -133,7 +137,14 @@ def larger(seeds: Sequence[int]) -> Iterator[Group]:
         yield from ((replace(setting, seed=seed),) for setting in LARGER)
 
 
-PARTS: tuple[Callable[[Sequence[int]], Iterator[Group]], ...] = (core, sweeps, long, larger)
+def without_none(seeds: Sequence[int]) -> Iterator[Group]:
+    """DARTS as long where every edge needs an operation, some seeds side by side."""
+    for start in range(0, len(seeds), TOGETHER):
+        part = seeds[start : start + TOGETHER]
+        yield tuple(of("darts", seed, LONG, level="bi", space=WITHOUT_NONE) for seed in part)
+
+
+PARTS: tuple[Callable[[Sequence[int]], Iterator[Group]], ...] = (core, sweeps, long, larger, without_none)
 
 
 def grid(seeds: int) -> list[Group]:
