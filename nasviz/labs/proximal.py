@@ -184,7 +184,7 @@ def _searches(z: Tensor, epsilon: float) -> list[str]:
         path([_at(a) for a in plain.probs], INK["ink"], stroke_width=3),
         dot(*_at(nasp.probs[-1]), 5.5, "#b0418a"),
         dot(*_at(plain.probs[-1]), 5.5, INK["ink"]),
-        text(428, 30, f"{STEPS} steps of ε = {epsilon:g}", 13, font_weight=600),
+        text(428, 30, f"{STEPS} steps of ε = {epsilon:.3g}", 13, font_weight=600),
         dot(436, 62, 5, INK["ink"]),
         text(450, 66, "plain proximal gradient", 12, font_weight=600),
         text(450, 82, "never leaves its operation" if stays else "left its operation", 11.5, INK["soft"]),

@@ -8,6 +8,10 @@ function planeView(model) {
   const trouble = make("p", { class: "trouble" });
   const root = make("div", { class: "nasviz plane", "data-lm-suppress-shortcuts": "true" }, paper, trouble);
   paper.setAttribute("data-lm-suppress-shortcuts", "true");
+  // The picture is light on any theme, as the lessons' other pictures: out of reach of the views' style.
+  const sheet = paper.attachShadow({ mode: "open" });
+  const drawing = make("div");
+  sheet.append(make("style", { text: "svg { display: block; max-width: 100%; height: auto; user-select: none; }" }), drawing);
   const send = atMostEvery(30, () => model.save_changes());
 
   function move(x, y) {
@@ -20,7 +24,7 @@ function planeView(model) {
   // Where a pointer is, in the plane's own units.
   function place({ clientX, clientY }) {
     const { frame: [left, top, right, bottom], low, high } = model.get("shown");
-    const at = new DOMPoint(clientX, clientY).matrixTransform(paper.querySelector("svg").getScreenCTM().inverse());
+    const at = new DOMPoint(clientX, clientY).matrixTransform(drawing.querySelector("svg").getScreenCTM().inverse());
     const unit = (high - low) / (right - left);
     return [low + (at.x - left) * unit, low + (bottom - at.y) * ((high - low) / (bottom - top))];
   }
@@ -46,7 +50,7 @@ function planeView(model) {
 
   function update() {
     const { svg = "", text = "", low = 0, high = 1 } = model.get("shown");
-    paper.innerHTML = svg;  // written by nasviz.labs.drawing; words in it are escaped there
+    drawing.innerHTML = svg;  // written by nasviz.labs.drawing; words in it are escaped there
     set(paper, { "aria-valuetext": text, "aria-valuemin": low, "aria-valuemax": high, "aria-valuenow": model.get("x") });
     set(trouble, { text: model.get("status").error ?? "" });
   }
