@@ -53,7 +53,7 @@ METRICS = {
     "cost": Metric("expected cost", "of the dearest", "lower", (0.0, 1.0)),
     "child_cost": Metric("child's cost", "of the dearest", "lower", (0.0, 1.0)),
     "entropy": Metric("entropy", "nats a decision", "", (0.0, None)),
-    "eigenvalue": Metric("dominant eigenvalue", "nats", "lower"),
+    "eigenvalue": Metric("eigenvalue", "nats", "lower"),
     "flips": Metric("switches", "edges a step", "", (0.0, None)),
     "tau": Metric("temperature", "", "", (0.0, None)),
     "lam_effective": Metric("effective penalty", "", "", (0.0, None)),

@@ -138,7 +138,7 @@ def _verdict(name: str, problem: toys.Problem, run: toys.Path) -> str:
         late = gates.one_hot(run.gates[len(run.gates) // 2 :]).mean(0)
         return "active, 2nd half: " + ", ".join(f"{op} {float(v):.0%}" for op, v in zip("ABC", late, strict=True))
     chosen = int(run.derived)
-    return f"derives {'ABC'[chosen]}, which alone has loss {float(problem.children[chosen]):.3f}"
+    return f"derives {'ABC'[chosen]}: loss {float(problem.children[chosen]):.3f} alone"
 
 
 def _plane(left: float, name: str, problem: toys.Problem, run: toys.Path) -> list[str]:
@@ -224,10 +224,13 @@ def noise_chart(first: float = 1 / 3) -> Chart:
     return chart(fig, "To the left the noise grows, in the end as 1 / √τ. The bias shrinks until 20 000 draws miss it.")
 
 
-def supernet_noise(taus: Sequence[float], draws: int = 16, seed: int = 0, task: Task | None = None) -> list[float]:
-    """Noise over signal of SNAS's gradient on a fresh supernet: √(Σ variance) / ‖mean‖ at each τ.
+def supernet_noise(
+    taus: Sequence[float], draws: int = 16, seed: int = 0, task: Task | None = None
+) -> list[tuple[float, float]]:
+    """(length of the mean, noise of one draw) of SNAS's gradient on a fresh supernet, at each τ.
 
-    One batch and the same Gumbel draws at every τ, so that the temperature alone differs.
+    Noise is the length of the standard deviations. One batch and the same Gumbel draws at every τ, so that the
+    temperature alone differs. A mean no longer than noise / √draws is nothing but noise.
     """
     task = make_task("digits", seed=seed, epochs=1) if task is None else task
     alpha = task.logits()
@@ -240,7 +243,7 @@ def supernet_noise(taus: Sequence[float], draws: int = 16, seed: int = 0, task: 
             (slope,) = torch.autograd.grad(task.loss(batch, z, update_statistics=False), alpha)
             each.append(slope)
         slopes = torch.stack(each)
-        found.append(float(slopes.var(0).sum().sqrt() / slopes.mean(0).norm()))
+        found.append((float(slopes.mean(0).norm()), float(slopes.std(0).norm())))
     return found
 
 
