@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasviz.derived import searched_and_derived
     from nasviz.host import cockpit, live
+    from nasviz.labs.choices import two_choices
     from nasviz.labs.futures import fan
     from nasviz.labs.race import race
     from nasviz.page import html
@@ -36,6 +37,7 @@ __all__ = [
     "race",
     "searched_and_derived",
     "show",
+    "two_choices",
 ]
 
 _HOME = {
@@ -47,6 +49,7 @@ _HOME = {
     "picture": "nasviz.svg",
     "race": "nasviz.labs.race",
     "searched_and_derived": "nasviz.derived",
+    "two_choices": "nasviz.labs.choices",
 }
 
 
