@@ -783,6 +783,7 @@ def equal_parameters(rows: Rows, alone: Mapping[str, Any] | None) -> str:
         try:
             values = read(rows, setting, gain)
         except MissingError:
+            lines.append(f"| {label(setting)} | – | fewer than two seeds have a random child of their size |")
             continue
         lines.append(f"| {label(setting)} | {len(values)} | {told(*interval(list(values.values())))} |")
     return "\n".join(lines)
