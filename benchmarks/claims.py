@@ -139,9 +139,10 @@ def over(a: Values, b: Values) -> Values:
 
 
 def claim(text: str, paper: str, verdict: str, numbers: tuple[float, float, float] | None = None, n: int = 0) -> Claim:
-    """One claim as the table and the JSON show it; JSON has no nan."""
+    """One claim as the table and the JSON show it; JSON has no nan. ``wins`` and ``p`` are those of pairs."""
     ours, low, high = numbers or (None, None, None)
-    return {"claim": text, "verdict": verdict, "n": n, "ours": ours, "low": low, "high": high, "paper": paper}
+    found = {"claim": text, "verdict": verdict, "n": n, "ours": ours, "low": low, "high": high, "paper": paper}
+    return found | {"wins": None, "p": None}
 
 
 def grade(low: float, high: float, expected: Callable[[float], bool]) -> str:
@@ -173,11 +174,11 @@ def single(text: str, paper: str, values: Values | Sequence[float], expected: Ca
 
 
 def paired(text: str, paper: str, a: Values, b: Values, expected: Callable[[float], bool] = positive) -> Claim:
-    """A claim about a − b over paired seeds, by default that it is above 0."""
+    """A claim about a − b over paired seeds, by default that it is above 0; with a's wins and the sign test's p."""
     found = compare(a, b)
     middle, low, high = cleaned(found.median, found.low, found.high)
-    text = f"{text} (above 0 in {found.wins} of {found.n} seeds, sign test p = {found.p:.2g})"
-    return claim(text, paper, grade(low, high, expected), (middle, low, high), found.n)
+    entry = claim(text, paper, grade(low, high, expected), (middle, low, high), found.n)
+    return entry | {"wins": found.wins, "p": found.p}
 
 
 def tied(text: str, paper: str, a: Values, b: Values) -> Claim:
@@ -834,6 +835,8 @@ def report(stored: Mapping[str, Any]) -> str:
     for entry in stored["claims"]:
         ours, low, high = (signed(entry[name]) for name in ("ours", "low", "high"))
         numbers = "" if entry["ours"] is None else f": {ours} [{low}, {high}], n = {entry['n']}"
+        if entry["wins"] is not None:
+            numbers += f", above 0 in {entry['wins']}, sign test p = {entry['p']:.2g}"
         paper = f"  · paper: {entry['paper']}" if entry["paper"] else ""
         lines.append(f"{entry['row']:>3}  {entry['verdict']:>14}  {entry['claim']}{numbers}{paper}")
     counts = [f"{sum(entry['verdict'] == verdict for entry in stored['claims'])} {verdict}" for verdict in VERDICTS]

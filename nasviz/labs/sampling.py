@@ -630,8 +630,8 @@ def claims(file: str | Path, words: Sequence[str]) -> Chart:
         body += [
             line(x(found["low"]), y, x(found["high"]), y, INK["ink"], stroke_width=2),
             dot(x(found["ours"]), y, 4.5, INK["ink"]),
-            text(654, y + 4, f"{found['ours']:+.2f}", 11),
-            text(694, y + 4, found["verdict"], 10, INK["soft"]),
+            text(646, y + 4, f"{found['ours']:+.2f}", 11),
+            text(682, y + 4, found["verdict"], 10, INK["soft"]),
         ]
     return picture(
         f"Over n = {max(entry['n'] for entry in rows)} paired seeds, on test images that no search saw",
