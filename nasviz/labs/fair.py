@@ -70,7 +70,7 @@ def command() -> str:
 def rows(*names: str) -> list[Row]:
     """The shipped searches, a row a method and seed, in the order of ``names``; without names those of the main race.
 
-    These are the searches in the small space under default knobs whose child was retrained.
+    These are the searches in the small space whose child was retrained.
 
     Raises:
         UserError: there is no method of that name.
@@ -78,7 +78,7 @@ def rows(*names: str) -> list[Row]:
     every: list[Row] = _stored("digits-methods.json")["runs"]
     known = list(dict.fromkeys(row["name"] for row in every))
     if not names:
-        return [row for row in every if row.get("retrained") and row["space"] == "TOY" and not row["knobs"]]
+        return [row for row in every if row.get("retrained") and row["space"] == "TOY"]
     chosen = [choose("names", name, known) for name in names]
     return [row for name in chosen for row in every if row["name"] == name]
 
@@ -140,13 +140,15 @@ def win_chart(found: Sequence[Row], column: str = "retrained.test") -> Chart:
     table = scores(found, column)
     names = sorted(table, key=lambda name: -float(np.median(list(table[name].values()))))
     results = league(table)
-    left, top, cell = 190.0, 112.0, min(60.0, (WIDTH - 290) / len(names))
+    left, cell = 190.0, min(60.0, (WIDTH - 290) / len(names))
+    wide = cell > 45
+    top, turn = (112.0, 40) if wide else (146.0, 58)
     parts = []
     for k, name in enumerate(names):
         middle = top + k * 26 + 13
         parts.append(text(left - 10, middle + 4, name, text_anchor="end"))
         x = left + (k + 0.5) * cell
-        turned = f"translate({x + 4:.1f} {top - 8:.1f}) rotate(-40)"
+        turned = f"translate({x + 4:.1f} {top - 8:.1f}) rotate(-{turn})"
         parts.append(f'<g transform="{turned}">{text(0, 0, name, 10.5, INK["soft"])}</g>')
         for j, other in enumerate(names):
             place = left + j * cell
@@ -159,12 +161,12 @@ def win_chart(found: Sequence[Row], column: str = "retrained.test") -> Chart:
             parts.append(
                 box(place + 1, top + k * 26 + 1, cell - 2, 24, INK["ink"], rx=3, fill_opacity=0.04 + 0.5 * share)
             )
-            says = f"{one.wins}/{one.n}" + ("*" if sure else "")
+            says = (f"{one.wins}/{one.n}" if wide else str(one.wins)) + ("*" if sure else "")
             ink = "#ffffff" if share > 0.75 else INK["ink"]
             parts.append(text(place + cell / 2, middle + 4, says, 10.5, ink, text_anchor="middle"))
     n = max(one.n for one in results.values())
     caption = (
-        f"Wins of the line over the column, {STAGES.get(column, column)}, test images, paired seeds (at most {n}). "
+        f"Wins of the line over the column, {STAGES.get(column, column)}, test images, at most {n} paired seeds. "
         "* sign test p < .05, not corrected for the number of pairs looked at."
     )
     return picture("Who wins against whom", caption, top + 26 * len(names) + 4, *parts)
