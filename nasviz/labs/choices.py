@@ -78,7 +78,7 @@ def called(name: str, options: Mapping[str, Any] | None = None) -> str:
 
 @cache
 def recorded(name: str, **options: Any) -> str:
-    """The shipped recording of a method on digits under these options and its own knobs; "" where there is none."""
+    """The shipped recording of a method on the usual digits, with these options and its own knobs; "" without one."""
     from nascore import methods
 
     defaults: dict[str, Any] = methods.get(name).options  # type: ignore[attr-defined]
@@ -87,8 +87,9 @@ def recorded(name: str, **options: Any) -> str:
             continue
         recording = Recording.open(title)
         meta, own = recording.meta, {key: knob.value for key, knob in recording.knobs.items()}
-        turned = bool(recording.script()) or recording.values(0) != own
-        if not turned and {**defaults, **meta.get("options", {})} == {**defaults, **options}:
+        task = {key: value for key, value in meta["task_spec"].items() if value is not None}
+        usual = not recording.script() and recording.values(0) == own and task.keys() <= {"name", "seed", "device"}
+        if usual and {**defaults, **meta.get("options", {})} == {**defaults, **options}:
             return title
     return ""
 
