@@ -823,7 +823,9 @@ def tables(
 
 def signed(value: float | None) -> str:
     """A number with its sign and three decimals, or as a power of ten where those would be zeros."""
-    return "" if value is None else f"{value:+.3f}" if abs(value) >= 5e-4 or value == 0 else f"{value:+.0e}"
+    if value is None:
+        return ""
+    return f"{value + 0.0:+.3f}" if abs(value) >= 5e-4 or value == 0 else f"{value:+.0e}"  # + 0.0: no −0
 
 
 def report(stored: Mapping[str, Any]) -> str:
