@@ -114,6 +114,7 @@ def test_the_gaps_are_those_of_the_rows():
     json.dumps(rows, allow_nan=False)
     assert {row["epochs"] for row in rows} == {lab.EPOCHS}
     assert all(row["entropy"] == 0 for row in rows if row["method"] == "nasp")
+    assert not {"random", "pcdarts"} & {row["method"] for row in rows}
     grey, blue, names = lab.gaps(rows).figure.data
     assert len(grey.y) == len(rows)
     assert grey.y[0] == rows[0]["supernet"] - rows[0]["argmax_recalibrated"]
