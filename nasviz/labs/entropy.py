@@ -286,7 +286,7 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> Chart:
     fig.add_trace(go.Scatter(x=x, y=y, mode="markers", marker=blue))
     raised: list[tuple[float, float]] = []  # so that names do not cover each other
     for across, up in zip(x, y, strict=True):
-        while any(abs(across - a) < 0.3 and abs(up - b) < 0.05 for a, b in raised):
+        while any(abs(across - a) < 0.13 and abs(up - b) < 0.05 for a, b in raised):
             up += 0.01
         raised.append((across, up))
     fig.add_trace(go.Scatter(x=x, y=[up for _, up in raised], mode="text", text=names))
