@@ -201,8 +201,9 @@ live &= asap.survive(gates.annealed(alpha, tau, live), theta)""",
         draw="z, active = w.clone(), gates.survivors(live)",
         start="""\
 named = torch.tensor([op != "none" for op in task.space.ops], device=task.device)
-live = (task.allowed & named).expand_as(task.logits()).clone()
-w = live.to(torch.get_default_dtype())  # every switch is on
+like = task.logits().detach()
+live = (task.allowed & named).expand_as(like).clone()
+w = live.to(like)  # every switch is on
 omega, gamma, mean, square = torch.ones_like(w), w.clone(), torch.zeros_like(w), torch.zeros_like(w)
 enters = bayesnas.entering(task).to(w)""",
         owned=("live", "w", "omega", "gamma", "mean", "square"),
@@ -246,7 +247,7 @@ CREDIT: dict[str, Credit] = {
 seen = gates.tap(z)
 loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
 optimiser.{{step}}(loss + {_COST})""",
-        signal="credit.marginal(seen)",
+        signal="credit.marginal(seen){known}",
     ),
     "unrolled": Credit(
         "The loss is differentiated through the draw and through the next step of the weights.",
@@ -261,7 +262,7 @@ towards = resource.surrogate(z, found.total).sum((-2, -1))  # the gradient for z
 optimiser.{{step}}(towards + {_COST})
 loss = found.loss""",
         levels=(2,),
-        signal="0.0 - found.direct",
+        signal="(0.0 - found.direct){known}",
     ),
     "chosen": Credit(
         "Only the operation that was drawn is computed, so it alone gets credit, through the relaxed draw.",
@@ -353,13 +354,17 @@ seen = gates.tap(z)
 loss = task.loss({batch}, seen{frozen}, active=active)
 optimiser.backward(loss{towards})
 gradient = -credit.marginal(seen)
+signal = (0.0 - gradient).where(live | ~named, torch.nan)
 {moved}
 rate, scale, lam = (gates.per_run(value, w) for value in (knobs.switch_lr, knobs.scale, knobs.lam))
-w.copy_(live * bayesnas.soft(w - rate * gradient, rate * (scale * omega + lam * task.resource.price(knobs))))
-gamma.copy_(live * bayesnas.inherit(w.abs() / omega, enters))
+price = scale * omega + lam * task.resource.price(knobs).to(w)
+w.copy_(bayesnas.soft(w - rate * gradient, rate * price))
+gamma.copy_(bayesnas.inherit(w.abs() / omega, enters))
 live &= bayesnas.survive(gamma, live, task.allowed & ~named)
+w *= live
+gamma *= live
 omega.copy_(bayesnas.reweighted(gamma, task.batch_size * bayesnas.spread(gradient, mean, square) / scale))""",
-        signal="(-gradient).where(live | ~named, torch.nan)",
+        signal="signal",
     ),
     "none": Credit(
         "Nothing is learned about the architecture; only the weights move.",
@@ -452,7 +457,8 @@ def compose(gates: str, credit: str, levels: int) -> str:
     two, draw = levels == 2, g.draw if c.draw is None else c.draw
     active = f", active={g.active}" if g.active else ""
     ran = {"task.allowed": "", "paths": ", active=gates.survivors(paths)", "live": active}[g.paths]
-    differs = {"paths": g.paths, "ran": ran, "active": active}
+    known = ".where(live, torch.nan)" if g.paths == "live" else ""  # what was pruned is not computed
+    differs = {"paths": g.paths, "ran": ran, "active": active, "known": known}
     differs |= {
         "batch": 'task.batch("search")' if two else 'task.batch("train+search")',
         "frozen": ", update_statistics=False" if two else "",
@@ -468,7 +474,7 @@ def compose(gates: str, credit: str, levels: int) -> str:
     lines = re.sub(r"\n+", "\n", c.lines.format_map(differs))
     signal = "" if c.signal in ("", "signal") else f"signal = {c.signal.format_map(differs)}"
     shown = "".join(f", {name}={name}" for name in ("loss", *g.shown))
-    known = "z, signal" if c.signal else "z"
+    drawn = "z, signal" if c.signal else "z"
     learn = [g.schedule, f"# {g.equation}", draw, f"# {c.equation}", lines, signal, g.after]
     p = c.probs or g.probs
     if not p.isidentifier():
@@ -479,14 +485,14 @@ def compose(gates: str, credit: str, levels: int) -> str:
         loss = f"loss = task.loss({batch}, z{'' if g.active else '.detach()'}{active})"
         loop = [
             *learn,
-            f'yield task.step(t, {p}, {known}, phase="architecture"{shown})\n',
+            f'yield task.step(t, {p}, {drawn}, phase="architecture"{shown})\n',
             c.weights or f"{g.weights or draw}\n{loss}",
             "optimiser.step_weights(loss)",
             f'yield task.step(t, {p}, z, phase="weights"{shown})',
         ]
     else:
         graphs = f", graphs={g.graphs}" if g.graphs else ""
-        loop = [*learn, g.finish, f"yield task.step(t, {p}, {known}{graphs}{shown})"]
+        loop = [*learn, g.finish, f"yield task.step(t, {p}, {drawn}{graphs}{shown})"]
     owned = c.owned or g.owned
     learned = f", architecture={g.learned}" if g.learned in owned and credit != "none" else ""
     start = [c.start or g.start, f"optimiser = task.optimisers(weights=task.network{learned}, knobs=knobs)"]
@@ -572,7 +578,7 @@ def _knobs(source: str, like: list[Method]) -> dict[str, Knob]:
 
     read = {*re.findall(r"\bknobs\.(\w+)", source), "weight_lr", "weight_decay"}
     read |= {"architecture_lr"} if "architecture=" in source else set()
-    read |= set(resource.KNOBS) if ", knobs)" in source else set()
+    read |= set(resource.KNOBS) if re.search(r"[( ]knobs\)", source) else set()
     found: dict[str, Knob] = {}
     for method in like:
         found = {**found, **{n: k for n, k in method.knobs.items() if n in read and n not in found}}  # type: ignore[attr-defined]

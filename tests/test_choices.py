@@ -57,7 +57,8 @@ def assert_same(run, other):
 def test_a_named_combination_is_the_method_file_bit_by_bit(title):
     """Same seed: every row's probs, gates, credit, loss and child are those of the method file."""
     combination, name, options = NAMED[title]
-    assert_same(steps(assemble(*combination), 8), steps(methods.get(name), 8, **options))
+    count = 30 if combination[0] in ("annealed", "switches") else 8  # until something is pruned
+    assert_same(steps(assemble(*combination), count), steps(methods.get(name), count, **options))
 
 
 def test_the_names():
@@ -86,7 +87,7 @@ def test_what_runs_is_the_text(combination):
     exec(compile(method.source, method.__code__.co_filename, "exec"), made)
     assert made[method.__name__].__code__ == method.__code__
     lines = method.source.splitlines()
-    assert len(lines) <= 45
+    assert len(lines) <= 50
     assert max(map(len, lines)) <= 120
     assert "(task: Task, knobs: Knobs) -> Iterator[Step]:" in method.source
     assert GATES[combination[0]].equation in method.source
