@@ -11,9 +11,9 @@ ones start from new weights and learn from the 1 000 images of the search for 32
 their own rule unless told. Figures are medians over seeds with 95 % bootstrap intervals.
 
 *Verdicts.* "exact" is a theorem that was computed once more; "reproduced" needs the whole interval to be as claimed,
-"partly" one end of it, "not reproduced" neither; "quoted" is a paper's figure that no experiment of this size can
-show; "not measured" says why. Papers' figures are marked *verified* (seen in the paper, its code or two later tables)
-or *from memory*.
+"partly" the median alone, "not reproduced" not even that; "quoted" is a paper's figure that no experiment of this size
+can show; "not measured" says why. Papers' figures are marked *verified* (seen in the paper, its code or two later
+tables) or *from memory*.
 """
 
 from __future__ import annotations
@@ -145,10 +145,11 @@ def claim(text: str, paper: str, verdict: str, numbers: tuple[float, float, floa
     return found | {"wins": None, "p": None}
 
 
-def grade(low: float, high: float, expected: Callable[[float], bool]) -> str:
-    """*Reproduced* if the whole interval is as claimed, *partly* if one end of it is, else not."""
-    ends = expected(low), expected(high)
-    return "reproduced" if all(ends) else "partly" if any(ends) else "not reproduced"
+def grade(middle: float, low: float, high: float, expected: Callable[[float], bool]) -> str:
+    """*Reproduced* if the whole interval is as claimed, *partly* if its middle is but not both ends, else not."""
+    if not expected(middle):
+        return "not reproduced"
+    return "reproduced" if expected(low) and expected(high) else "partly"
 
 
 def positive(value: float) -> bool:
@@ -169,24 +170,21 @@ def cleaned(*numbers: float) -> tuple[float, ...]:
 def single(text: str, paper: str, values: Values | Sequence[float], expected: Callable[[float], bool]) -> Claim:
     """A claim about one number a seed."""
     sample = list(values.values()) if isinstance(values, dict) else list(values)
-    middle, low, high = cleaned(*interval(sample))
-    return claim(text, paper, grade(low, high, expected), (middle, low, high), len(sample))
+    numbers = cleaned(*interval(sample))
+    return claim(text, paper, grade(*numbers, expected), numbers, len(sample))
 
 
 def paired(text: str, paper: str, a: Values, b: Values, expected: Callable[[float], bool] = positive) -> Claim:
     """A claim about a − b over paired seeds, by default that it is above 0; with a's wins and the sign test's p."""
     found = compare(a, b)
-    middle, low, high = cleaned(found.median, found.low, found.high)
-    entry = claim(text, paper, grade(low, high, expected), (middle, low, high), found.n)
+    numbers = cleaned(found.median, found.low, found.high)
+    entry = claim(text, paper, grade(*numbers, expected), numbers, found.n)
     return entry | {"wins": found.wins, "p": found.p}
 
 
 def tied(text: str, paper: str, a: Values, b: Values) -> Claim:
-    """The claim that a and b differ by no more than ``TIE``; "partly" if the interval only reaches into that."""
-    found = paired(text, paper, a, b, lambda value: abs(value) <= TIE)
-    if found["verdict"] == "not reproduced" and found["low"] < 0 < found["high"]:
-        found["verdict"] = "partly"  # wider than a tie on both sides: it cannot be told
-    return found
+    """The claim that a and b differ by no more than ``TIE``."""
+    return paired(text, paper, a, b, lambda value: abs(value) <= TIE)
 
 
 def quoted(text: str, paper: str) -> Claim:
@@ -522,7 +520,7 @@ def share(text: str, paper: str, hits: int, n: int, expected: Callable[[float], 
 
     ends = binomtest(hits, n).proportion_ci()
     low, high = float(ends.low), float(ends.high)
-    return claim(text, paper, grade(low, high, expected), (hits / n, low, high), n)
+    return claim(text, paper, grade(hits / n, low, high, expected), (hits / n, low, high), n)
 
 
 def row_35() -> Iterator[Claim]:

@@ -132,10 +132,17 @@ def test_a_preset_is_the_first_lambda_with_its_effect_in_most_seeds():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(1, 2, "reproduced"), (-1, 2, "partly"), (-2, -1, "not reproduced")]
+    ("middle", "low", "high", "verdict"),
+    [
+        (1, 1, 2, "reproduced"),
+        (1, -1, 2, "partly"),
+        (0, -1, 2, "not reproduced"),
+        (-1, -1, 2, "not reproduced"),
+        (-1, -2, -1, "not reproduced"),
+    ],
 )
-def test_a_verdict_needs_the_whole_interval(low, high, verdict):
-    assert claims.grade(low, high, claims.positive) == verdict
+def test_a_verdict_needs_the_whole_interval(middle, low, high, verdict):
+    assert claims.grade(middle, low, high, claims.positive) == verdict
 
 
 def test_pairs_are_matched_by_seed_whatever_their_order():
@@ -152,7 +159,8 @@ def test_pairs_are_matched_by_seed_whatever_their_order():
     [
         ([0.0, 0.01, -0.01, 0.01], "reproduced"),
         ([0.1, -0.1, 0.1, -0.1], "partly"),  # cannot be told
-        ([0.01, 0.01, 0.05, 0.05], "partly"),
+        ([0.01, 0.01, 0.01, 0.05], "partly"),
+        ([0.01, 0.01, 0.05, 0.05], "not reproduced"),
         ([0.05, 0.06, 0.05, 0.06], "not reproduced"),
     ],
 )
@@ -165,7 +173,7 @@ def test_a_share_has_the_interval_of_clopper_and_pearson():
     found = claims.share("a", "b", 10, 10, claims.above(0.5))
     assert (found["verdict"], found["ours"], found["high"]) == ("reproduced", 1, 1)
     assert found["low"] == pytest.approx(0.025 ** (1 / 10))  # all ten: p^10 = 2.5 %
-    assert claims.share("a", "b", 5, 10, claims.above(0.5))["verdict"] == "partly"
+    assert claims.share("a", "b", 6, 10, claims.above(0.5))["verdict"] == "partly"
 
 
 def test_theorems_hold_to_rounding():
