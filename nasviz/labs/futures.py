@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nascore import verdict
-from nascore.errors import UserError, choose, number, sentence
+from nascore.errors import UserError, choose, number
 from nascore.fan import Fan
 from nascore.record import Recording, runs
 from nascore.run import Knob, Method
 from nascore.runner import ON, Runner
 from nasviz import frames
 from nasviz.charts import INK, Chart, chart, figure, ticks
+from nasviz.labs.working import Working
 from nasviz.theme import THEMES
 from nasviz.widgets import Cursor, Shown
 from nasviz.widgets.fan import FanView
@@ -47,7 +46,6 @@ STEPS = 60
 SHORTEST = 6  # steps of a future worth drawing
 PAST = 0.5  # steps shown before the fork, as a share of those after it
 REFRESH = 0.25  # seconds between two pictures while the futures grow
-_SHOWN: WeakSet[FanOfFutures] = WeakSet()
 
 Table = NDArray[np.float64]
 
@@ -73,7 +71,7 @@ class Question:
     steps: int
 
 
-class FanOfFutures(Shown):
+class FanOfFutures(Working, Shown):
     """The panel, made by `fan`. What its controls do can be done by calls too.
 
     Attributes:
@@ -84,8 +82,7 @@ class FanOfFutures(Shown):
         drawn: metric → the expected curve, `[step]`.
         skipped: whether the drawing was declined.
         futures: the forked runs, unchanged knobs first; they grow while the fork runs.
-        state: "draw", "starting", "running", "stopped", "failed" or "finished".
-        runner: the process the fork runs in.
+        state: "draw", then that of the fork; see `Working`.
     """
 
     def __init__(
@@ -102,20 +99,14 @@ class FanOfFutures(Shown):
     ):
         self.recording, self.question, self.seeds, self.steps = recording, question, seeds, steps
         self.method, self.task, self.record = method, task, record
-        self.runner = runner or Runner()
-        self._kind: Any = self.runner.kind
         self.drawn: dict[str, list[float]] = {}
         self.skipped = False
         self.futures: list[Recording] = []
-        self.state = "draw"
-        self._progress = self._error = ""
-        self._view: FanView | None = None
-        self._news = threading.Event()
-        self._lock = threading.RLock()  # the controls and the publisher both write
         self._cursor = cursor
         self._asked = 0  # questions so far
         self._fork: str | None = None
-        super().__init__(lambda: self.picture().svg(), f"Fan of futures: {self.shown()['ask']}", self._display)
+        Working.__init__(self, "draw", runner)
+        Shown.__init__(self, lambda: self.picture().svg(), f"Fan of futures: {self.shown()['ask']}", self._display)
 
     # -- what the controls do
 
@@ -211,31 +202,18 @@ class FanOfFutures(Shown):
             self._prepare()
             self.futures = []
             self._fork = self.runner.begin(job)
-            self.state, self._progress, self._error = "starting", "starting …", ""
+            self._begun()
             follow = threading.Thread(
                 target=self._publish, args=(self.runner, job, known), daemon=True, name="nasviz-fan"
             )
             follow.start()
             self._tell()
 
-    def stop(self) -> None:
-        """End the fork after the step in flight; the futures stay as far as they came."""
-        self.runner.stop()
-
-    def close(self) -> None:
-        """End the process, if there is one."""
-        self.runner.close()
-
     # -- the process
 
     def _prepare(self) -> None:
-        """Let the worker import what it needs while the reader draws; an idle one of another panel makes room."""
-        for other in list(_SHOWN):
-            if other is not self and other.state not in ON:
-                other.close()
-        if self.runner.state == "closed":
-            self.runner = Runner(self._kind)
-        self.runner.notify = self._news.set
+        """Let the worker import what it needs while the reader draws."""
+        self._ready()
         self.runner.prepare(self.method, self.task)
 
     def _publish(self, runner: Runner, job: Fan, known: set[str]) -> None:
@@ -257,19 +235,13 @@ class FanOfFutures(Shown):
 
     def _hear(self, event: Mapping[str, Any]) -> bool:
         """One event of the worker; returns whether the fork has ended."""
-        match event["event"]:
-            case "row":
-                what = "forking" if event["phase"] == "fork" else "first the run again, up to the fork"
-                self.state, self._progress = "running", f"{what}: step {event['whole']} of {event['steps']}"
-            case "error":
-                self._error = "\n".join(filter(None, (event["error"], event["traceback"])))
-            case "ended":
-                self.state = event["state"]
-                self._progress = "" if self.state == "finished" else "No verdict: the futures are not complete."
-                if event["error"] and event["error"] not in self._error:
-                    self._error = event["error"]
-                return True
-        return False
+        if event["event"] == "row":
+            what = "forking" if event["phase"] == "fork" else "first the run again, up to the fork"
+            self.state, self._progress = "running", f"{what}: step {event['whole']} of {event['steps']}"
+        ended = self._heard(event)
+        if ended and self.state != "finished":
+            self._progress = "No verdict: the futures are not complete."
+        return ended
 
     def _find(self, path: Path, known: set[str]) -> None:
         """The futures that are in the file by now, and their new rows."""
@@ -280,16 +252,6 @@ class FanOfFutures(Shown):
                 self.futures = sorted(mine, key=lambda run: [run.meta["future"][name] for name in ("arm", "seed")])
         for run in self.futures:
             run.refresh()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """An exception of the block is shown: in a callback or a thread it would only reach the log."""
-        try:
-            yield
-        except Exception as error:
-            with self._lock:
-                self._error = sentence(error)
-                self._tell_status()
 
     # -- what is shown
 
@@ -413,15 +375,9 @@ class FanOfFutures(Shown):
             self._view.shown = self.shown()
         self._tell_status()
 
-    def _tell_status(self) -> None:
-        if self._view is not None:
-            self._view.status = self.status()
-
-    def _display(self) -> FanView:
+    def _display(self) -> Any:
         if self._view is None:
-            self._view = FanView(shown=self.shown(), status=self.status())
-            self._view.on_command(self.hear)
-            _SHOWN.add(self)
+            self._present(FanView(shown=self.shown(), status=self.status()))
             if self._cursor is not None:
                 self._cursor.observe(lambda change: self._follow(change["new"]), "t")
         return self._view

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nascore.errors import UserError, choose, number, sentence
+from nascore.errors import UserError, choose, number
 from nascore.heat import ORDERS, Heat
 from nascore.jobs import Job
 from nascore.methods import METHODS
@@ -29,6 +27,7 @@ from nascore.run import Method
 from nascore.runner import ON, Runner
 from nasviz import frames
 from nasviz.charts import ticks
+from nasviz.labs.working import Working
 from nasviz.widgets import Shown
 from nasviz.widgets.race import RaceView
 
@@ -55,7 +54,6 @@ DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "12 3", "4 2 1 2")
 
 REFRESH = 0.4  # seconds between two looks at recordings that grow
 POINTS = 240  # of a curve, at most
-_SHOWN: WeakSet[Race] = WeakSet()
 
 Values = NDArray[np.float64]
 
@@ -353,7 +351,7 @@ def _median(values: Mapping[int, float]) -> float:
     return float(np.median(list(values.values()))) if values else math.nan
 
 
-class Race(Shown):
+class Race(Working, Shown):
     """The panel, made by `race`. What its controls do can be done by calls too.
 
     Attributes:
@@ -361,8 +359,7 @@ class Race(Shown):
         raced: the runs of this panel's own heats, oldest first.
         metric, axis: what is drawn over what.
         against: the name of the entrant the others are compared with.
-        state: "recorded", then that of the newest heat: "starting", "running", "stopped", "failed", "finished".
-        runner: the process heats run in.
+        state: "recorded", then that of the newest heat; see `Working`.
     """
 
     def __init__(
@@ -377,17 +374,11 @@ class Race(Shown):
         self.recordings = list(recordings)
         self.raced: list[Recording] = []
         self.record = record
-        self.runner = runner or Runner()
-        self._kind: Any = self.runner.kind
-        self.state = "recorded"
+        Working.__init__(self, "recorded", runner)
         self.metric, self.axis = metric, axis
         self._thresholds: dict[str, float] = {}
         self._places: dict[str, float] = {}
-        self._progress = self._error = ""
         self._share = 0.0  # of the heat's steps that are done
-        self._view: RaceView | None = None
-        self._news = threading.Event()
-        self._lock = threading.RLock()  # the controls and the publisher both write
         self._heat: Heat | None = None
         self._known: tuple[Any, list[Entrant]] | None = None  # the field, and the rows it was made of
         self._name: str | None = None
@@ -397,7 +388,7 @@ class Race(Shown):
         names = [entrant.name for entrant in self.field]
         usual = next((entrant.name for entrant in self.field if is_random(entrant)), names[0])
         self.against = usual if against is None else choose("against", against, names)
-        super().__init__(lambda: self.picture().svg(), "", self._display)
+        Shown.__init__(self, lambda: self.picture().svg(), "", self._display)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         self._text = self.text()  # of this moment
@@ -538,30 +529,15 @@ class Race(Shown):
                 for method in methods
             ]
             heat = Heat(jobs, order, self.record)
-            self._prepare()
+            self._ready()
             self._name = self.runner.begin(heat)
             self._heat = heat
-            self.state, self._progress, self._share, self._error = "starting", "starting …", 0.0, ""
+            self._begun()
+            self._share = 0.0
             self._tell()
             self._follow()
 
-    def stop(self) -> None:
-        """End the heat after the step in flight; the runs stay as far as they came."""
-        self.runner.stop()
-
-    def close(self) -> None:
-        """End the process, if there is one."""
-        self.runner.close()
-
     # -- the process
-
-    def _prepare(self) -> None:
-        for other in list(_SHOWN):
-            if other is not self and other.state not in ON:
-                other.close()  # an idle worker would only hold memory
-        if self.runner.state == "closed":
-            self.runner = Runner(self._kind)
-        self.runner.notify = self._news.set
 
     def _follow(self) -> None:
         """Look at what grows, in a thread of its own, until nothing does any more."""
@@ -591,17 +567,11 @@ class Race(Shown):
                 threading.Event().wait(REFRESH)  # a quick method must not keep this thread busy
 
     def _hear(self, event: Mapping[str, Any]) -> None:
-        match event["event"]:
-            case "row":
-                self.state = "running"
-                self._progress = f"{event['phase']} · step {event['whole']} of {event['steps']}"
-                self._share = event["whole"] / max(event["steps"], 1)
-            case "error":
-                self._error = "\n".join(filter(None, (event["error"], event["traceback"])))
-            case "ended":
-                self.state, self._progress = event["state"], ""
-                if event["error"] and event["error"] not in self._error:
-                    self._error = event["error"]
+        self._heard(event)
+        if event["event"] == "row":
+            self.state = "running"
+            self._progress = f"{event['phase']} · step {event['whole']} of {event['steps']}"
+            self._share = event["whole"] / max(event["steps"], 1)
 
     def _find(self) -> None:
         """The runs of the heat that have a row by now, and their new rows."""
@@ -618,17 +588,6 @@ class Race(Shown):
                     self.raced.append(recording)
                 if recording.status == "failed" and str(recording.error) not in self._error:
                     self._error = f"{label(recording)}: {recording.error}"
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """An exception of the block is shown: in a callback or a thread it would only reach the log."""
-        try:
-            yield
-        except Exception as error:
-            with self._lock:
-                self._error = sentence(error)
-                if self._view is not None:  # not by `status`, which may be what has failed
-                    self._view.status = {**self._view.status, "error": self._error, "state": self.state}
 
     # -- what is shown
 
@@ -774,15 +733,9 @@ class Race(Shown):
             self._view.shown = self.shown()
         self._tell_status()
 
-    def _tell_status(self) -> None:
-        if self._view is not None:
-            self._view.status = self.status()
-
-    def _display(self) -> RaceView:
+    def _display(self) -> Any:
         if self._view is None:
-            self._view = RaceView(shown=self.shown(), status=self.status())
-            self._view.on_command(self.hear)
-            _SHOWN.add(self)
+            self._present(RaceView(shown=self.shown(), status=self.status()))
             if any(recording.status in ON for recording in self.recordings):
                 self._follow()
         return self._view
