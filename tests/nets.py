@@ -22,6 +22,13 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
+def in_double(task):
+    """``task`` with its network and images in float64."""
+    task.network.double()
+    task._data = task._data._replace(images=task._data.images.double())
+    return task
+
+
 def supernet(space=TOY, channels=4, cells=2, seed=0, **options):
     torch.manual_seed(seed)
     return Supernet(space, channels, cells, 5, 3, **options).double()

@@ -5,7 +5,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 import torch
-from nets import seeded
+from nets import in_double, seeded
 
 from nascore import evaluate, fused, methods
 from nascore.credit import everywhere
@@ -25,19 +25,6 @@ VARIANTS = {
     "released": {"variant": "released"},
 }
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
-
-
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def in_double(task):
-    task.network.double()
-    task._data = task._data._replace(images=task._data.images.double())
-    return task
 
 
 def begin(task, variant="published", **values):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from nets import in_double
 
 import nascore
 from nascore import gates, methods
@@ -44,19 +45,6 @@ FREE = {
 def run(name, seed, options=None, values=None, task=None, record=None):
     task = make_task("digits", seed, 1, **SMALL) if task is None else task
     return Run(methods.get(name), task, script={0: values or {}}, options=options, record=record)
-
-
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def in_double(task):
-    task.network.double()
-    task._data = task._data._replace(images=task._data.images.double())
-    return task
 
 
 def state(one):
