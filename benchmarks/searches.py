@@ -166,7 +166,7 @@ class Search:
         self.move_weights(self.loss(self.train, self.alpha.detach().softmax(-1)))
         return {"step darts2": time.process_time() - start}
 
-    def hypergradient(self) -> Any:
+    def hypergradient(self, hessian: Any = "finite") -> Any:
         """∇_α L_val(w′, α), w′ being the weights after the step that comes next: Liu et al. (2019), eq. 7."""
         import torch
         from torch.func import functional_call
@@ -188,7 +188,8 @@ class Search:
         inner = bilevel.Inner(self.WEIGHT_LR, self.MOMENTUM, self.WEIGHT_DECAY, buffers)
         weights = dict(self.net.named_parameters())
         with frozen_statistics(self.net):
-            return bilevel.hypergradient(loss_on(self.train), loss_on(self.valid), weights, self.alpha, inner).total
+            losses = loss_on(self.train), loss_on(self.valid)
+            return bilevel.hypergradient(*losses, weights, self.alpha, inner, hessian).total
 
     def nasp(self, published: bool = False) -> Laps:
         import torch

