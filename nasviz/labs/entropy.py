@@ -24,6 +24,7 @@ from nascore import evaluate, gates
 from nascore.errors import choose, number
 from nascore.graph import CellGraph
 from nascore.record import Recording
+from nascore.run import torch_threads
 from nascore.task import Task, make_task
 from nasviz import frames
 from nasviz.charts import INK, Chart, chart, figure, svg_chart
@@ -218,6 +219,7 @@ def together(searches: Sequence[Finished], entropies: Sequence[float]) -> list[t
 # ------------------------------------------------------------------------------------------------ training on
 
 
+@torch_threads(1)
 def settle(search: Finished, tau: float, epochs: int = 4) -> list[tuple[int, float]]:
     """Train the finished supernet on with its gates held at ``sharpen(p, tau)``: (step, accuracy of its child).
 

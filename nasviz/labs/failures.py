@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from nascore import bilevel, gates, methods, toys
 from nascore.credit import everywhere
 from nascore.record import Recording
-from nascore.run import HALF_PHASES, Knobs
+from nascore.run import HALF_PHASES, Knobs, torch_threads
 from nascore.space import Space
 from nascore.task import Batch, Task, make_task
 from nasviz.charts import INK, Chart, chart, figure
@@ -224,6 +224,7 @@ def noise_chart(first: float = 1 / 3) -> Chart:
     return chart(fig, "To the left the noise grows, in the end as 1 / √τ. The bias shrinks until 20 000 draws miss it.")
 
 
+@torch_threads(1)
 def supernet_noise(
     taus: Sequence[float], draws: int = 16, seed: int = 0, task: Task | None = None
 ) -> list[tuple[float, float]]:
@@ -250,6 +251,7 @@ def supernet_noise(
 # ------------------------------------------------------------------------------- a derivative across kinks
 
 
+@torch_threads(1)
 def radius_errors(radii: Sequence[float], seed: int = 0) -> list[float]:
     """‖eq. (8) − exact‖ / ‖exact‖ of the mixed derivative of second-order DARTS, for each ε‖v‖, in float64.
 
@@ -300,6 +302,7 @@ class HeadStart(NamedTuple):
     table: Table  # [started, op]
 
 
+@torch_threads(1)
 def head_start(steps: int = 60, seed: int = 0, batches: int = 4) -> HeadStart:
     """Credit of every operation, in nats per unit of gate, after one of them has been trained alone.
 
@@ -320,6 +323,7 @@ def head_start(steps: int = 60, seed: int = 0, batches: int = 4) -> HeadStart:
     return HeadStart(ops[1:], ops, np.stack(rows))
 
 
+@torch_threads(1)
 def starts(lead: float, epochs: int = 4, seed: int = 0) -> HeadStart:
     """Share of the edges that each operation holds at the end of NASP, one operation being ahead on all at the start.
 

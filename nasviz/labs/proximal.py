@@ -24,7 +24,7 @@ from nascore.errors import UserError, sentence
 from nascore.ops import OPS
 from nascore.record import Recording
 from nascore.resource import Resource
-from nascore.run import Knobs, Step
+from nascore.run import Knobs, Step, torch_threads
 from nascore.space import Space
 from nascore.supernet import Supernet
 from nascore.task import make_task
@@ -318,6 +318,7 @@ def scores_chart(scores: Mapping[str, toys.Score]) -> Chart:
 # ----------------------------------------------------------------------------------------------------------- the clock
 
 
+@torch_threads(1)
 def step_times(counts: Sequence[int] = (4, 7, 12), rounds: int = 3, **options: Any) -> dict[str, list[float]]:
     """Processor milliseconds of a whole step of each search, one after another on the same engine, by operations.
 
@@ -363,6 +364,7 @@ def times_chart(times: Mapping[str, Sequence[float]], counts: Sequence[int] = (4
 # -------------------------------------------------------------------------------------------------------------- size, η
 
 
+@torch_threads(1)
 def sizes(etas: Sequence[float], seeds: Sequence[int] = (0,), epochs: int = 3) -> NDArray[np.float64]:
     """Parameters of the derived child, the mean of the last half of a short search, ``[eta, seed]``."""
     found = np.zeros((len(etas), len(seeds)))
