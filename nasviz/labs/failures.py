@@ -217,7 +217,8 @@ def noise_chart(first: float = 1 / 3) -> Chart:
     )
     names = ("bias of the mean", "noise of one draw")
     for name, values, dash in zip(names, zip(*found, strict=True), ("solid", "dash"), strict=True):
-        fig.add_trace(go.Scatter(x=TAUS, y=values, mode="lines", name=name, line={"color": INK["ink"], "dash": dash}))
+        known = [None if np.isnan(value) else value for value in values]  # a browser's JSON has no NaN
+        fig.add_trace(go.Scatter(x=TAUS, y=known, mode="lines", name=name, line={"color": INK["ink"], "dash": dash}))
     length = float(toys.through_softmax(p.double(), toys.ensemble().children).norm())
     pen = {"color": INK["focus"], "dash": "dashdot"}
     fig.add_trace(go.Scatter(x=TAUS, y=[length] * len(TAUS), mode="lines", name="the exact gradient", line=pen))
