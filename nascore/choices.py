@@ -236,6 +236,10 @@ if (t + 1) % task.measure_every == 0:  # the newest child challenges the best on
 }
 
 _COST = "knobs.lam * task.resource.expected(z, knobs)"
+_TAPPED = f"""\
+seen = gates.tap(z)
+loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
+optimiser.{{step}}(loss + {_COST})"""
 
 CREDIT: dict[str, Credit] = {
     "through": Credit(
@@ -243,10 +247,7 @@ CREDIT: dict[str, Credit] = {
         "∂L/∂α = Σ_k ∂L/∂z_k ∂z_k/∂α",
         "differentiates the draw",
         ("softmax", "concrete", "straight", "annealed"),
-        f"""\
-seen = gates.tap(z)
-loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
-optimiser.{{step}}(loss + {_COST})""",
+        _TAPPED,
         signal="credit.marginal(seen){known}",
     ),
     "unrolled": Credit(
@@ -309,11 +310,7 @@ optimiser.{{step}}(loss + {_COST})""",
         "∂L/∂α_i ≈ Σ_j ∂L/∂z_j p_j (δ_ij − p_i)",
         "puts probabilities in the place of a lot",
         ("two paths", "one-hot"),
-        f"""\
-z = gates.straight(gates.softmax(alpha, {{paths}}), z)  # ∂z := ∂p
-seen = gates.tap(z)
-loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
-optimiser.{{step}}(loss + {_COST})""",
+        f"z = gates.straight(gates.softmax(alpha, {{paths}}), z)  # ∂z := ∂p\n{_TAPPED}",
         signal="credit.computed(seen, {paths}, task.space.ops)",
     ),
     "natural": Credit(

@@ -370,11 +370,6 @@ class FanOfFutures(Working, Shown):
         """The panel as a still picture."""
         return picture(self.shown())
 
-    def _tell(self) -> None:
-        if self._view is not None:
-            self._view.shown = self.shown()
-        self._tell_status()
-
     def _display(self) -> Any:
         if self._view is None:
             self._present(FanView(shown=self.shown(), status=self.status()))

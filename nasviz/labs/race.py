@@ -728,11 +728,6 @@ class Race(Working, Shown):
 
         return picture(self.shown(), self.status())
 
-    def _tell(self) -> None:
-        if self._view is not None:
-            self._view.shown = self.shown()
-        self._tell_status()
-
     def _display(self) -> Any:
         if self._view is None:
             self._present(RaceView(shown=self.shown(), status=self.status()))

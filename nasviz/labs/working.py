@@ -44,9 +44,18 @@ class Working:
         """Obey a command of the controls; what goes wrong is shown."""
         raise NotImplementedError
 
+    def shown(self) -> dict[str, Any]:
+        """What the panel draws, as plain JSON data."""
+        raise NotImplementedError
+
     def status(self) -> dict[str, Any]:
         """What the panel says of its work, as plain JSON data."""
         raise NotImplementedError
+
+    def _tell(self) -> None:
+        if self._view is not None:
+            self._view.shown = self.shown()
+        self._tell_status()
 
     def _tell_status(self) -> None:
         if self._view is not None:
