@@ -35,6 +35,7 @@ APPLICATION_ID = 0x4E415352  # "NASR"; lets any program tell a recording from ot
 SCHEMA_VERSION = 1
 COLUMNS = ("probs", "gates", "credit")
 STATUSES = ("starting", "running", "paused", "finished", "stopped", "failed")
+_WRITTEN = ("running", "paused")  # a process holds the run's lock meanwhile
 SHIPPED = Path(__file__).parent / "recordings"
 
 _SCHEMA = f"""
@@ -550,9 +551,11 @@ class Recording(Sequence[Step]):
     @property
     def status(self) -> str:
         """One of `STATUSES`. A run whose process died without closing it counts as stopped."""
-        if self.path is not None and self._status in ("running", "paused") and not _is_written(self.path, self.id):
-            return "stopped"
-        return self._status
+        if self.path is None or self._status not in _WRITTEN or _is_written(self.path, self.id):
+            return self._status
+        if self.path.exists():
+            self.refresh()  # it has ended since the last look, and its last rows say how
+        return "stopped" if self._status in _WRITTEN else self._status
 
     @property
     def parent(self) -> Mapping[str, Any] | None:
@@ -750,7 +753,7 @@ def _list(path: Path) -> list[RunInfo]:
             ).fetchall()
             knobs = {name: float(knob["value"]) for name, knob in meta.get("knobs", {}).items()}
             changes = connection.execute("SELECT name, value FROM knob WHERE run = ? ORDER BY t", (key,)).fetchall()
-            if status in ("running", "paused") and not _is_written(path, run):
+            if status in _WRITTEN and not _is_written(path, run):
                 status = "stopped"
             found.append(
                 RunInfo(

@@ -255,6 +255,21 @@ def test_a_run_has_one_writer(tmp_path):
     assert beside(path) == []
 
 
+def test_who_asks_for_the_status_after_the_end_is_told_how_it_ended(tmp_path):
+    writer = Writer(tmp_path / "run.sqlite", META)
+    writer.status("running")
+    steps = list(simple_steps(3))
+    writer.append(steps[0])
+    reader = Recording.open(writer.path)
+    assert reader.status == "running"
+    for step in steps[1:]:
+        writer.append(step)
+    writer.status("finished")
+    writer.close()
+    assert reader.status == "finished"  # not "stopped", although nobody writes and it was running at the last look
+    same(reader, steps)
+
+
 def test_a_run_whose_writer_died_counts_as_stopped(tmp_path):
     path = tmp_path / "run.sqlite"
     code = (

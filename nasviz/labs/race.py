@@ -552,11 +552,11 @@ class Race(Working, Shown):
             self._news.clear()
             with self._lock:
                 with self._told():
+                    told = [event for event in self.runner.drain() if event.get("run") == self._name]
                     grown = [recording.refresh() for recording in self.recordings if recording.status in ON]
-                    for event in self.runner.drain():
-                        if event.get("run") == self._name:
-                            self._hear(event)
                     self._find()
+                    for event in told:  # after the rows they speak of: who sees the end can read the runs to theirs
+                        self._hear(event)
                     ended = self.state not in ON and not grown
                 with self._told():
                     self._tell()
