@@ -90,9 +90,9 @@ def distributions() -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("nascore", ("mnist",)),
+        ("nascore", ("mnist", "rl")),
         ("nasviz", ()),
-        ("tests", ("dev", "lab", "mnist", "test")),
+        ("tests", ("dev", "lab", "mnist", "rl", "test")),
         ("benchmarks", ("lab", "test")),
         ("tools", ("test",)),
     ],
