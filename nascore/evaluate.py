@@ -57,15 +57,14 @@ def inherit(task: Task, graphs: Mapping[str, CellGraph], gates: Float[Tensor, "c
     Where ``gates``, the last that the network ran with, are those of this very child (not 0 at its operations, 0 at all
     others), it keeps them as constants: NASP trains its weights under gates that are not 1.
     """
+    if gates is not None:
+        counts = torch.tensor(task.space.counts(graphs))
+        real = torch.tensor([op != "none" for op in task.space.ops])
+        belong = torch.equal((gates.cpu() != 0)[..., real], (counts != 0)[..., real])
+        # An operation that a node takes twice is there twice, each with half of the gate.
+        gates = gates / counts.clamp(min=1).to(gates) if belong else None
     with torch.random.fork_rng(devices=[]):  # building a network draws from the global generator
-        return Child.inherit(task.network, graphs, gates if _belong(gates, graphs, task.space) else None)
-
-
-def _belong(gates: Tensor | None, graphs: Mapping[str, CellGraph], space: Space) -> bool:
-    if gates is None:
-        return False
-    real = torch.tensor([op != "none" for op in space.ops])
-    return torch.equal((gates.cpu() != 0)[..., real], torch.tensor(space.one_hot(graphs) != 0)[..., real])
+        return Child.inherit(task.network, graphs, gates)
 
 
 @torch.no_grad()
@@ -166,7 +165,7 @@ def retrain(
     return {
         "loss": loss,
         "accuracy": accuracy(child, task.images(split)),
-        "cost": float(task.resource.expected(torch.tensor(task.space.one_hot(graphs)))),
+        "cost": float(task.resource.expected(torch.tensor(task.space.counts(graphs)))),
         "parameters": float(child.parameter_count()),
         "cpu_seconds": cpu_seconds,
         "examples": float(examples),

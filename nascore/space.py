@@ -139,10 +139,10 @@ class Space:
             for name, rows in zip(self.cells, table, strict=True)
         }
 
-    def one_hot(self, graphs: Mapping[str, CellGraph]) -> NDArray[np.float64]:
-        """``graphs`` as a table ``[cell, edge, op]`` of zeros and ones; an edge that is absent chooses *none*.
+    def counts(self, graphs: Mapping[str, CellGraph]) -> NDArray[np.float64]:
+        """How often each operation of ``graphs`` stands on each edge, ``[cell, edge, op]``; an absent edge has *none* once.
 
-        The inverse of ``decode`` for its own graphs. ``UserError`` where a graph is not a cell of this space.
+        ``UserError`` where a graph is not a cell of this space.
         """
         self.require(graphs)
         table = np.zeros(self.shape)
@@ -156,11 +156,22 @@ class Space:
                 edge, column = self.edges.index((source, target)), self.ops.index(choose("operation", op, self.ops))
                 if not self.allowed[cell, edge, column]:
                     raise UserError(f"graphs: {op!r} is not allowed in the cell {name!r} of this space.")
-                if table[cell, edge].any():
-                    raise UserError(f"graphs: {name!r} has the edge ({source}, {target}) twice; a table holds it once.")
-                table[cell, edge, column] = 1
+                table[cell, edge, column] += 1
             if "none" in self.ops:
                 table[cell, ~table[cell].any(-1), self.ops.index("none")] = 1
+        return table
+
+    def one_hot(self, graphs: Mapping[str, CellGraph]) -> NDArray[np.float64]:
+        """``graphs`` as a table ``[cell, edge, op]`` of zeros and ones; an edge that is absent chooses *none*.
+
+        The inverse of ``decode`` for its own graphs. ``UserError`` where a graph is not a cell of this space, or has an
+        edge with more than one operation, as only ``counts`` can hold.
+        """
+        table = self.counts(graphs)
+        for cell, edge in np.argwhere(table.sum(-1) > 1)[:1]:
+            source, target = self.edges[edge]
+            name = self.cells[cell]
+            raise UserError(f"graphs: {name!r} has the edge ({source}, {target}) twice; a table holds it once.")
         return table
 
     def require(self, graphs: Mapping[str, CellGraph]) -> None:

@@ -485,7 +485,7 @@ class Child(Network):
         as constants. ``UserError`` where a graph is not a cell of the supernet's space.
         """
         space = supernet.space
-        space.one_hot(graphs)  # refuses what is not a cell of this space
+        space.counts(graphs)  # refuses what is not a cell of this space
         with torch.device("meta"):  # takes no memory and draws no random number: every weight is replaced below
             child = cls(
                 space,

@@ -303,7 +303,7 @@ def _judge(recording: Recording, start: int, n: int) -> Judgements:
     own = strongest_two(space, probs) if own_rule(recording) == "top2" else ops.copy()
     for t in range(start, n):
         if (graphs := recording[t].graphs) is not None:
-            ops[t - start] = own[t - start] = space.one_hot(graphs).argmax(-1)
+            ops[t - start] = own[t - start] = space.counts(graphs).argmax(-1)
     means = recent(contribution(gates, credit), start - before)
     return Judgements(ops, alive(space, ops), certainty(space, probs, kind_of(recording)), means, own)
 
