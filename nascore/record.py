@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 
 from nascore.errors import UserError, choose, near
 from nascore.graph import CellGraph
-from nascore.run import Knob, Script, Step
+from nascore.run import COLUMNS, Knob, Script, Step
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 APPLICATION_ID = 0x4E415352  # "NASR"; lets any program tell a recording from other SQLite files
-SCHEMA_VERSION = 1
-COLUMNS = ("probs", "gates", "credit")
+SCHEMA_VERSION = 2
+_COLUMNS_SINCE = {"advantage": 2}  # the format in which a column was new
 STATUSES = ("starting", "running", "paused", "finished", "stopped", "failed")
 _WRITTEN = ("running", "paused")  # a process holds the run's lock meanwhile
 SHIPPED = Path(__file__).parent / "recordings"
@@ -44,7 +44,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 CREATE TABLE run (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, status TEXT NOT NULL, error TEXT,
   meta TEXT NOT NULL, shapes TEXT NOT NULL DEFAULT '{{}}');
 CREATE TABLE step (run INTEGER NOT NULL, t INTEGER NOT NULL, phase TEXT NOT NULL, metrics TEXT NOT NULL,
-  probs BLOB, gates BLOB, credit BLOB, graphs TEXT, parent INTEGER, PRIMARY KEY (run, t));
+  probs BLOB, gates BLOB, credit BLOB, graphs TEXT, parent INTEGER, advantage BLOB, PRIMARY KEY (run, t));
 CREATE TABLE knob (run INTEGER NOT NULL, t INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
   PRIMARY KEY (run, t, name)) WITHOUT ROWID;
 CREATE TABLE checkpoint (run INTEGER NOT NULL, t INTEGER NOT NULL, state TEXT NOT NULL, tensors BLOB NOT NULL,
@@ -70,7 +70,7 @@ def _check(path: Path) -> None:
         try:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{look}", uri=True)) as connection:
                 application = connection.execute("PRAGMA application_id").fetchone()[0]
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                version = _version(connection)
                 if path.stat().st_size % connection.execute("PRAGMA page_size").fetchone()[0]:
                     raise sqlite3.DatabaseError("its last page is cut")  # which SQLite itself would not notice
             break
@@ -80,9 +80,9 @@ def _check(path: Path) -> None:
         raise UserError(f"recording: {str(path)!r} is damaged or no recording ({problem}); it was left as it is.")
     if application != APPLICATION_ID:
         raise UserError(f"recording: {str(path)!r} is no recording of nascore; it was left as it is.")
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise UserError(
-            f"recording: {str(path)!r} has format {version} and this nascore reads {SCHEMA_VERSION}; "
+            f"recording: {str(path)!r} has format {version} and this nascore reads 1 to {SCHEMA_VERSION}; "
             "update nascore to open it. It was left as it is."
         )
 
@@ -104,6 +104,10 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"recording: {str(path)!r} is damaged ({error}); it was left as it is.") from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _json(value: Any) -> str:
@@ -185,6 +189,7 @@ class Writer:
             self._connection.execute("PRAGMA trusted_schema = OFF")
             self._journal("WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._update()
             self._key = self._find() if meta is None else self._add(meta)
         except BaseException as error:
             self.close()
@@ -205,6 +210,16 @@ class Writer:
         cursor = self._connection.execute("INSERT INTO run (id, status, meta) VALUES (?, ?, ?)", row)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def _update(self) -> None:
+        """Give an older file the columns it lacks; its rows stay as they are."""
+        if _version(self._connection) == SCHEMA_VERSION:
+            return
+        with self._transaction() as execute:
+            version = _version(self._connection)  # another process may have been faster
+            for name in (name for name, since in _COLUMNS_SINCE.items() if version < since):
+                execute(f"ALTER TABLE step ADD COLUMN {name} BLOB")
+            execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _find(self) -> int:
         rows = self._connection.execute("SELECT id, key, shapes FROM run").fetchall()
@@ -250,7 +265,8 @@ class Writer:
             if step.graphs is not None:
                 graphs = _json({name: graph.to_json() for name, graph in step.graphs.items()})
             execute(
-                "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO step (run, t, phase, metrics, {', '.join(COLUMNS)}, graphs, parent) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._key, step.t, step.phase, _json(dict(step.metrics)), *blobs, graphs, step.parent),
             )
             execute("DELETE FROM knob WHERE run = ? AND t = ?", (self._key, step.t))
@@ -428,8 +444,10 @@ class Recording(Sequence[Step]):
                 self.meta, self._shapes = _object(meta), _read_shapes(shapes)
                 self._seen = (meta, shapes)
                 self.__dict__.pop("knobs", None)
+            version = _version(connection)
+            columns = (name if _COLUMNS_SINCE.get(name, 1) <= version else "NULL" for name in COLUMNS)
             rows = connection.execute(
-                "SELECT t, phase, metrics, graphs, parent, probs, gates, credit FROM step "
+                f"SELECT t, phase, metrics, graphs, parent, {', '.join(columns)} FROM step "  # noqa: S608
                 "WHERE run = ? AND t >= ? ORDER BY t",
                 (key, self._length),
             ).fetchall()
@@ -490,11 +508,11 @@ class Recording(Sequence[Step]):
         graphs = row.graphs
         if isinstance(graphs, str):
             graphs = {name: CellGraph.from_json(text) for name, text in _object(graphs).items()}
-        probs, gates, credit = (
-            self._arrays[name].view(len(self))[index] if given else None
+        tables = {
+            name: self._arrays[name].view(len(self))[index] if given else None
             for name, given in zip(COLUMNS, row.present, strict=True)
-        )
-        return Step(index, row.phase, dict(row.metrics), probs, gates, credit, graphs, row.parent)
+        }
+        return Step(index, row.phase, dict(row.metrics), **tables, graphs=graphs, parent=row.parent)
 
     @property
     def columns(self) -> dict[str, tuple[int, ...]]:
@@ -502,7 +520,7 @@ class Recording(Sequence[Step]):
         return dict(self._shapes)
 
     def column(self, name: str) -> NDArray[np.float32]:
-        """The column "probs", "gates" or "credit" as `[t, group, decision, option]`; NaN where absent. Read-only."""
+        """A column, by its name in `COLUMNS`, as `[t, group, decision, option]`; NaN where absent. Read-only."""
         choose("column", name, COLUMNS)
         if name in self._arrays:
             return self._arrays[name].view(len(self))
@@ -621,7 +639,7 @@ def _as_numpy(step: Step) -> Step:
     def number_of(value: Any) -> float:
         return float(value.detach() if hasattr(value, "detach") else value)
 
-    def array_of(value: Any) -> NDArray[np.float32] | None:
+    def array_of(value: Any) -> Any:
         if hasattr(value, "detach"):
             value = value.detach().cpu().numpy()
         return None if value is None else np.array(value, np.float32)
@@ -629,9 +647,7 @@ def _as_numpy(step: Step) -> Step:
     return replace(
         step,
         metrics={name: number_of(value) for name, value in step.metrics.items()},
-        probs=array_of(step.probs),
-        gates=array_of(step.gates),
-        credit=array_of(step.credit),
+        **{name: array_of(getattr(step, name)) for name in COLUMNS},
     )
 
 

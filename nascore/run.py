@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DISTRIBUTIONS = ("simplex", "bernoulli")
 """What probs may be so that a step has the metrics entropy and expected cost."""
 
+COLUMNS = ("probs", "gates", "credit", "advantage")
+"""The tables of a `Step`."""
+
 Script = dict[int, dict[str, float]]
 """Knob changes: the first t that runs under the values → the values."""
 
@@ -138,10 +141,12 @@ class Knobs:
 class Step:
     """What a method yields: one step, or half of one.
 
-    `probs`, `gates` and `credit` are `[group, decision, option]` (in cell spaces `[cell, edge, op]`) or None: detached
-    copies of tensors while live, float32 numpy arrays from a `Recording`. `credit` is −∂L/∂gates of the task loss
-    alone: positive helps, NaN = not computed. `t` is the index of the yield; `Run` sets it. `parent` is the step that a
-    tree-shaped search grew this one from.
+    `probs`, `gates`, `credit` and `advantage` are `[group, decision, option]` (in cell spaces `[cell, edge, op]`) or
+    None: detached copies of tensors while live, float32 numpy arrays from a `Recording`. `credit` is −∂L/∂gates of the
+    task loss alone: positive helps, NaN = not computed. `advantage` is what a policy gradient weighs the decisions
+    with, where there is no gradient of the loss: in units of the reward, positive makes an option likelier, NaN = it
+    got none. `t` is the index of the yield; `Run` sets it. `parent` is the step that a tree-shaped search grew this one
+    from.
     """
 
     t: int
@@ -152,6 +157,7 @@ class Step:
     credit: Any = None
     graphs: Mapping[str, CellGraph] | None = None
     parent: int | None = None
+    advantage: Any = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,9 @@ class Traits:
         discrete: every weight step trains one operation an edge.
         passes: (a, b), where one iteration passes a·K + b times forward through single operations, on each edge.
         probs: what `Step.probs` are. "simplex": rows sum to 1; "bernoulli": an entry is
-            the probability that its operation is on; "box": each entry lies in [0, 1]; "none".
+            the probability that its operation is on; "box": each entry lies in [0, 1]; "conditional": the rows of one
+            trajectory, each given the decisions before it; "none".
+        together: several runs can share one network (``nascore.together``).
         options: (option, value) → what that value changes here, by name: `{("level", "single"): {"levels": 1}}`.
     """
 
@@ -178,6 +186,7 @@ class Traits:
     discrete: bool = False
     passes: tuple[int, int] = (0, 0)
     probs: str = "simplex"
+    together: bool = True
     options: Mapping[tuple[str, Any], Mapping[str, Any]] = field(default_factory=dict)
 
     def under(self, **options: Any) -> Traits:
@@ -381,7 +390,7 @@ class Run(Iterator[Step]):
                 metrics["cost"] = float((price * probs).sum())
             graphs = self.task.space.decode(probs) if graphs is None else graphs
         if graphs is not None:
-            metrics["child_cost"] = float((price * self.task.space.one_hot(graphs)).sum())
+            metrics["child_cost"] = float((price * self.task.space.counts(graphs)).sum())
         metrics |= {**self.task.counters, "cpu_seconds": self._cpu_seconds, **step.metrics}
         if step.phase not in HALF_PHASES:
             self.whole += 1
@@ -397,7 +406,8 @@ class Run(Iterator[Step]):
         import torch
 
         price = self.task.resource.price(self.knobs)
-        tensors = [x for x in (*step.metrics.values(), step.probs, step.gates, step.credit, price) if _is_tensor(x)]
+        tables = {name: getattr(step, name) for name in COLUMNS}
+        tensors = [x for x in (*step.metrics.values(), *tables.values(), price) if _is_tensor(x)]
         device = next((x.device for x in tensors if x.device.type != "cpu"), tensors[0].device)
         flat = torch.cat([x.detach().to(device).reshape(-1) for x in tensors]).cpu()
         parts = iter(torch.split(flat, [x.numel() for x in tensors]))
@@ -406,7 +416,7 @@ class Run(Iterator[Step]):
             return next(parts).view(value.shape) if _is_tensor(value) else value
 
         metrics = {name: float(read(value)) for name, value in step.metrics.items()}
-        step = replace(step, metrics=metrics, probs=read(step.probs), gates=read(step.gates), credit=read(step.credit))
+        step = replace(step, metrics=metrics, **{name: read(table) for name, table in tables.items()})
         return step, np.asarray(read(price))
 
     def _not_finite(self, name: str, value: str) -> FloatingPointError:

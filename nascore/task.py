@@ -46,6 +46,8 @@ SPLITS = ("train", "search", "train+search", "valid", "test")
 # Entropy and expected cost are measured where probs are probabilities: see ``nascore.run.entropy``.
 METRICS = {
     "loss": Metric("loss", "nats", "lower", (0.0, None)),
+    "reward": Metric("reward", "", "higher"),
+    "baseline": Metric("baseline", "in units of the reward"),
     "accuracy": Metric("supernet", "share", "higher", (0.0, 1.0)),
     "child_accuracy": Metric("child, inherited statistics", "share", "higher", (0.0, 1.0)),
     "child_accuracy_recalibrated": Metric("child, recalibrated", "share", "higher", (0.0, 1.0)),
@@ -68,6 +70,13 @@ class Batch(NamedTuple):
 
     images: Float[Tensor, "*run image channel height width"]
     labels: Int64[Tensor, "*run image"]
+
+
+class Outcome(NamedTuple):
+    """What one pass of a batch told: the loss in nats, which can be differentiated, and the share it got right."""
+
+    loss: Float[Tensor, "*run"]
+    accuracy: Float[Tensor, "*run"]
 
 
 class Task:
@@ -226,12 +235,14 @@ class Task:
         credit: Float[Tensor, "*run cell edge op"] | None = None,
         phase: str = "update",
         graphs: Any = None,  # cells by name; of a batch one such mapping a run
+        advantage: Float[Tensor, "*run cell edge op"] | None = None,
         **metrics: float | Tensor,
     ) -> Step:
         """What a method yields: copies, so that nothing it holds changes afterwards."""
         kept = {name: value.detach() if isinstance(value, Tensor) else value for name, value in metrics.items()}
-        probs, gates, credit = (None if it is None else it.detach().clone() for it in (probs, gates, credit))
-        return Step(t, phase, kept, probs, gates, credit, graphs)
+        given: dict[str, Any] = {"probs": probs, "gates": gates, "credit": credit, "advantage": advantage}
+        tables = {name: None if it is None else it.detach().clone() for name, it in given.items()}
+        return Step(t, phase, kept, **tables, graphs=graphs)
 
     def decode(self, z: Float[Tensor, "*run cell edge op"]) -> Any:
         """The cells of one-hot gates, for ``step(graphs=…)``; reads the device."""
@@ -267,10 +278,23 @@ class Task:
         network: nn.Module | None = None,
         weights: Mapping[str, Tensor] | None = None,
         update_statistics: bool = True,
-        active: Active | None = None,
+        active: Active | Sequence[Active] | None = None,  # of a batch one a run
         trace: Trace | None = None,
     ) -> Float[Tensor, "*run"]:
-        """Mean cross-entropy (nats) of ``batch`` under ``gates``, batch norm using the batch's own statistics.
+        """Mean cross-entropy (nats) of ``batch`` under ``gates``, see ``outcome``."""
+        return self.outcome(batch, gates, network, weights, update_statistics, active, trace).loss
+
+    def outcome(
+        self,
+        batch: Batch,
+        gates: Float[Tensor, "*run cell edge op"] | None,
+        network: nn.Module | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        update_statistics: bool = True,
+        active: Active | Sequence[Active] | None = None,  # of a batch one a run
+        trace: Trace | None = None,
+    ) -> Outcome:
+        """Mean cross-entropy (nats) and accuracy of ``batch``, batch norm using the batch's own statistics.
 
         Args:
             batch: images and labels.
@@ -296,7 +320,8 @@ class Task:
         with nullcontext() if update_statistics else frozen_statistics(net):
             logits = self.execution.run(run, *inputs, **given)
         each = F.cross_entropy(logits.flatten(0, -2), batch.labels.flatten(), reduction="none")
-        return each.view_as(batch.labels).mean(-1)
+        right = logits.detach().argmax(-1) == batch.labels
+        return Outcome(each.view_as(batch.labels).mean(-1), right.to(each.dtype).mean(-1))
 
     def count(self, examples: int) -> None:
         """Take note of images that went through the network."""

@@ -34,9 +34,9 @@ from nascore.errors import UserError, number
 from nascore.fused import Trace
 from nascore.jobs import Job, new_file, refuse_batched
 from nascore.record import Recording
-from nascore.run import HALF_PHASES, Knobs, Method, Run, Step, provenance, torch_threads
+from nascore.run import COLUMNS, HALF_PHASES, Knobs, Method, Run, Step, Traits, provenance, torch_threads
 from nascore.supernet import Supernet
-from nascore.task import Batch, Optimisers, Task
+from nascore.task import Batch, Optimisers, Outcome, Task
 
 # ---------------------------------------------------------------------------------- what a method sees
 
@@ -97,7 +97,7 @@ class Together(Task):
         return _stacked([task.images(split) for task in self.tasks])
 
     @override
-    def loss(
+    def outcome(
         self,
         batch: Batch,
         gates: Float[Tensor, "run cell edge op"] | None,
@@ -106,23 +106,22 @@ class Together(Task):
         update_statistics: bool = True,
         active: Any = None,
         trace: Trace | None = None,
-    ) -> Float[Tensor, " run"]:
-        """As a task's loss, one a run; ``active`` has a first axis for the runs too.
+    ) -> Outcome:
+        """As a task's, one a run; ``active`` has a first axis for the runs too.
 
         Where the runs' active operations differ, little of what one network computes is of use to another: each run
         computes its own, one after another.
         """
         if active is None or all(np.array_equal(active[0], other) for other in active[1:]):
             shared = None if active is None else active[0]
-            return super().loss(batch, gates, network, weights, update_statistics, shared, trace)
+            return super().outcome(batch, gates, network, weights, update_statistics, shared, trace)
         if gates is None or network is not None or weights is not None or trace is not None:
             raise UserError("active: in a batch it goes with the tasks' own networks alone; run the seeds one by one.")
-        return torch.stack(
-            [
-                task.loss(Batch(*own), z, update_statistics=update_statistics, active=live)
-                for task, *own, z, live in zip(self.tasks, *batch, gates, active, strict=True)
-            ]
-        )
+        found = [
+            task.outcome(Batch(*own), z, update_statistics=update_statistics, active=live)
+            for task, *own, z, live in zip(self.tasks, *batch, gates, active, strict=True)
+        ]
+        return Outcome(*map(torch.stack, zip(*found, strict=True)))
 
     @override
     def count(self, examples: int) -> None:
@@ -144,9 +143,7 @@ class Together(Task):
             replace(
                 step,
                 metrics={name: of(r, value, 0) for name, value in step.metrics.items()},
-                probs=of(r, step.probs, 3),
-                gates=of(r, step.gates, 3),
-                credit=of(r, step.credit, 3),
+                **{name: of(r, getattr(step, name), 3) for name in COLUMNS},
                 graphs=None if graphs is None else graphs[r],
             )
             for r in range(len(self.tasks))
@@ -391,12 +388,15 @@ def grouped(runs: Sequence[Run], batched: bool | None = None) -> list[tuple[list
     found = []
     for kind in kinds.values():
         most, size = largest(kind[0].task)
-        limit = {None: most, True: MOST, False: 1}[batched]
+        shared = getattr(kind[0].method, "traits", Traits()).together
+        limit = {None: most, True: MOST, False: 1}[batched] if shared else 1
         parts = math.ceil(len(kind) / limit) if limit > 1 else 1
         for some in np.array_split(np.arange(len(kind)), parts):  # of one size, or nearly
             as_one = limit > 1 and len(some) > 1
             if len(kind) == 1:
                 why = "no other run is alike but for seed and knobs"
+            elif not shared:
+                why = "the method has a network of its own, which cannot be shared"
             else:
                 faster = f"up to {most} at once are faster" if most > 1 else "one after another is as fast"
                 why = "as asked" if batched is not None else f"{size}: {faster}"

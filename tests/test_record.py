@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import asdict
 
 import hypothesis
@@ -18,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from nascore import record
 from nascore.errors import UserError
 from nascore.record import Recording, Writer, runs
-from nascore.run import Knob, Step
+from nascore.run import COLUMNS, Knob, Step
 from nascore.space import TOY
 
 KNOBS = {"lam": asdict(Knob(0.0, 0, 10, "penalty λ", log=True))}
@@ -45,7 +46,7 @@ def same(one, other):
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         assert (a.t, a.phase, a.metrics, a.graphs, a.parent) == (b.t, b.phase, b.metrics, b.graphs, b.parent)
-        for name in record.COLUMNS:
+        for name in COLUMNS:
             x, y = getattr(a, name), getattr(b, name)
             assert (x is None) == (y is None)
             if x is not None:
@@ -63,7 +64,9 @@ def any_steps(draw):
     names = st.dictionaries(st.text(max_size=6), st.floats(allow_nan=False, allow_infinity=False), max_size=4)
     weights = hnp.arrays(np.float64, TOY.shape, elements=st.floats(0, 1))
     graphs = st.none() | weights.map(TOY.decode)
-    parts = st.tuples(st.text(max_size=8), names, column, column, column, graphs, st.none() | st.integers(0, 99))
+    parts = st.tuples(
+        st.text(max_size=8), names, column, column, column, graphs, st.none() | st.integers(0, 99), column
+    )
     return [Step(t, *row) for t, row in enumerate(draw(st.lists(parts, max_size=6)))]
 
 
@@ -90,7 +93,7 @@ def test_any_steps_round_trip_through_file_memory_and_save(tmp_path_factory, ste
         for name in {name for step in steps for name in step.metrics}:
             expected = [step.metrics.get(name, np.nan) for step in steps]
             np.testing.assert_array_equal(recording.metric(name), expected)
-        for name in record.COLUMNS:
+        for name in COLUMNS:
             column = recording.column(name)
             assert len(column) == len(steps)
             for row, step in zip(column, steps, strict=True):
@@ -128,7 +131,7 @@ def test_reading_by_index():
         recording.column("probs")[0] = 0
     with pytest.raises(UserError, match="Did you mean 'loss'"):
         recording.metric("los")
-    with pytest.raises(UserError, match="column: 'alpha' is not one of credit, gates, probs"):
+    with pytest.raises(UserError, match="column: 'alpha' is not one of advantage, credit, gates, probs"):
         recording.column("alpha")
 
 
@@ -419,7 +422,25 @@ def test_a_newer_file_is_refused(tmp_path, good):
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {record.SCHEMA_VERSION + 1}")
     connection.close()
-    refused(path, "has format 2 and this nascore reads 1; update nascore")
+    refused(path, "has format 3 and this nascore reads 1 to 2; update nascore")
+
+
+def test_a_file_of_before_there_were_advantages_is_read_and_gone_on_with(tmp_path, good):
+    """As every shipped recording that was made before: format 1 has no such column."""
+    path = tmp_path / "old.sqlite"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("ALTER TABLE step DROP COLUMN advantage; PRAGMA user_version = 1")
+    before = path.read_bytes()
+    old, steps = Recording.open(path), list(Recording.open(good))
+    same(old, steps)
+    assert np.isnan(old.column("advantage")).all()
+    assert path.read_bytes() == before  # to look at a file does not change it
+    new = Step(len(steps), "update", {}, advantage=np.ones(TOY.shape, np.float32))
+    writer = Writer(path, run=old.id)
+    writer.append(new)
+    writer.close()
+    same(Recording.open(path), [*steps, new])
 
 
 DAMAGE = {

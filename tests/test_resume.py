@@ -14,8 +14,8 @@ import nascore
 from nascore import methods
 from nascore.errors import UserError
 from nascore.jobs import Job, branch_jobs, execute
-from nascore.record import COLUMNS, Recording, runs
-from nascore.run import Knob, Knobs, Run, declare
+from nascore.record import Recording, runs
+from nascore.run import COLUMNS, Knob, Knobs, Run, declare
 
 # Every method, and every phase of those that yield more than once a step.
 KINDS = {

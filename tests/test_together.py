@@ -16,8 +16,8 @@ from nascore import gates, methods
 from nascore.__main__ import main
 from nascore.errors import UserError
 from nascore.jobs import Job, branch, execute, search, search_together
-from nascore.record import COLUMNS, Recording, runs
-from nascore.run import Knob, Knobs, Run, declare
+from nascore.record import Recording, runs
+from nascore.run import COLUMNS, Knob, Knobs, Run, declare
 from nascore.space import SPACES
 from nascore.task import make_task
 from nascore.together import KnobsTogether, RunsTogether, Together, fork, futures, grouped, largest, units
@@ -28,12 +28,14 @@ KINDS = {
     "snas": ("snas", {}),
     "snas score": ("snas", {"estimator": "score"}),
     "snas expectation": ("snas", {"estimator": "expectation"}),
-    "darts in two phases": ("darts", {}),
+    "darts": ("darts", {}),
     "darts in one": ("darts", {"level": "single"}),
     "darts of second order": ("darts", {"order": "second"}),
     "snas one-hot": ("snas", {"sample": "one-hot"}),
     "nasp as released": ("nasp", {"variant": "released"}),
-} | {name: (name, {}) for name in methods.METHODS if name not in ("snas", "darts")}
+} | {
+    name: (name, {}) for name in methods.METHODS if name not in ("snas", "darts") and methods.get(name).traits.together
+}
 FREE = {
     "snas": {"lam": 0.3, "budget": 0.3, "tau_start": 2.0, "weight_lr": 0.05, "w_madds": 0.9},
     "darts": {"lam": 0.4, "architecture_lr": 0.1, "w_memory": 0.0},
