@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasviz.derived import searched_and_derived
     from nasviz.host import cockpit, live
+    from nasviz.labs.chain import chain
     from nasviz.labs.choices import two_choices
     from nasviz.labs.futures import fan
     from nasviz.labs.race import race
@@ -27,6 +28,7 @@ __all__ = [
     "Ribbons",
     "Transport",
     "View",
+    "chain",
     "cockpit",
     "compare",
     "distribution",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "chain": "nasviz.labs.chain",
     "cockpit": "nasviz.host",
     "distribution": "nasviz.spread",
     "fan": "nasviz.labs.futures",
