@@ -8,11 +8,11 @@ Neural Architecture Search", 2019, numbered as in ``nascore.methods.snas``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from nascore import gates
 from nascore.devices import move
@@ -116,3 +116,64 @@ def credit_form(score: Float[Tensor, "*edges op"], credit: Float[Tensor, "*edges
     the node's value, and m times the true one if ℓ is homogeneous of degree m in Z.
     """
     return score * credit.unsqueeze(-1)  # eq. (6)
+
+
+class Flow(NamedTuple):
+    """Credit ⟨∂L/∂x_j, x_j⟩ that goes through every intermediate node j of every kind of cell, in the paper's sign.
+
+    Attributes:
+        received: Σ_i R_ij over the edges that reach the node. Always ⟨∂L/∂x_j, x_j⟩, as x_j is their sum.
+        passed: Σ_k R_jk over the edges that leave it, and what it has by the cell's output.
+        output: the part of ``passed`` by the output.
+    """
+
+    received: Float[Tensor, "cell node"]
+    passed: Float[Tensor, "cell node"]
+    output: Float[Tensor, "cell node"]
+
+
+def conservation(task: Task, batch: Batch, z: Float[Tensor, "cell edge op"]) -> Flow:
+    """What every node receives and what it passes on, for one batch at the gates ``z``.
+
+    By Euler's identity the two are equal where every operation is positively homogeneous of degree 1: ReLU before a
+    linear map, the identity, pools. Batch norm in training mode is of degree 0: nothing of what goes through it
+    counts as the node's.
+    """
+    space, seen = task.space, gates.tap(z.detach())
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[object, ...], output: Tensor) -> None:
+        output.retain_grad()
+        outputs.append(output)
+
+    hooks = [cell.register_forward_hook(keep) for cell in task.network.cells]
+    try:
+        loss = task.loss(batch, seen, update_statistics=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    loss.backward(inputs=[seen, *outputs])
+    assert seen.grad is not None
+    edges = edge_credit(seen.detach(), seen.grad)  # R of eq. (5)
+    inner = range(space.inputs, space.inputs + space.nodes)
+    received, passed = (
+        torch.stack([edges[:, [ends[side] == node for ends in space.edges]].sum(-1) for node in inner], -1)
+        for side in (1, 0)
+    )
+    output = torch.zeros_like(received)
+    for plan, x in zip(task.network.plans, outputs, strict=True):
+        assert x.grad is not None
+        by_node = (x.detach() * x.grad).unflatten(1, (space.nodes, -1))
+        output[plan.row] += by_node.sum((0, 2, 3, 4))
+    return Flow(received, passed + output, output)
+
+
+def without_norms(network: nn.Module) -> None:
+    """Put the identity in the place of every batch norm in ``network``'s cells, which have modules of their own.
+
+    For a supernet with ``engine="reference"``: its cells are then homogeneous of degree 1.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
