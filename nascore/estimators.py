@@ -42,6 +42,7 @@ from torch.nn import functional as F
 
 from nascore import credit, gates, policy
 from nascore.errors import UserError, choose, number
+from nascore.methods import rudder, td
 from nascore.space import Space
 
 if TYPE_CHECKING:
@@ -205,29 +206,47 @@ def td_credit(
     return found
 
 
-def linear_values(
-    children: Children,
-    p: Float[Tensor, "decision op"],
-    count: int,
-    noise: Generator,
-    order: Sequence[int] = (),
-) -> Float[Tensor, "child step"]:
-    """V after 0 … T decisions as ``count`` children drawn from ``p`` tell it, to all children.
+def td_learnt(
+    children: Children, p: Float[Tensor, "decision op"], count: int, noise: Generator
+) -> Float[Tensor, "child decision"]:
+    """A_t of ``nascore.methods.td`` for every child, once its critic has seen ``count`` drawn from ``p``.
 
-    After each number of decisions, a least-squares fit of R that is linear in the options decided so far (the shortest
-    one where several fit): what a linear critic or return model can know after so many evaluations.
+    The critic, its step size and its λ are the method's; λ is that of the credit too.
     """
-    drawn = _draw(children, p, int(number("count", count, low=1, integer=True)), noise)
-    columns: list[Tensor] = [torch.ones(len(children.reward), 1, dtype=torch.float64)]
-    found = []
-    for t in [None, *_order(order, children.decisions)]:
-        if t is not None:
-            columns.append(children.z[:, t])
-        features = torch.cat(columns, 1)
-        # gelsd takes the shortest solution: one-hot columns add up to the constant, so there are many.
-        fit = torch.linalg.lstsq(features[drawn], children.reward[drawn, None], driver="gelsd").solution
-        found.append((features @ fit)[:, 0])
-    return torch.stack(found, 1)
+    rate, trace = (td.KNOBS[name].value for name in ("critic_lr", "trace"))
+    shape = children.space.shape
+    constant, weight = td.critic(p.new_zeros(shape))
+    for child in _draw(children, p, count, noise):
+        z = children.z[child].view(shape)
+        errors = td.differences(td.values(constant, weight, z), children.reward[child])
+        td.learn(constant, weight, z, td.traced(errors, trace), rate)
+    runs = len(children.z)  # every child as a run of its own with the same critic
+    constant, weight = constant.expand(runs, *constant.shape), weight.expand(runs, *weight.shape)
+    value = td.values(constant, weight, children.z.view(-1, *shape))
+    return td.traced(td.differences(value, children.reward), p.new_full((len(value),), trace))
+
+
+def rudder_learnt(
+    children: Children, p: Float[Tensor, "decision op"], count: int, noise: Generator
+) -> Float[Tensor, "child decision"]:
+    """R_t of ``nascore.methods.rudder`` for every child, once its return model has seen ``count`` drawn from ``p``."""
+    memory, ridge = (rudder.KNOBS[name].value for name in ("memory", "ridge"))
+    shape = children.space.shape
+    gram, moment = rudder.returns(p.new_zeros(shape))
+    sums = policy.memory(p.new_zeros(shape))
+    known = p.view(shape)
+    for child in _draw(children, p, count, noise):
+        g = children.reward[child]
+        b = policy.baseline(sums, g, "ema", policy.KNOBS["decay"].value)
+        rudder.learn(gram, moment, policy.score(children.z[child].view(shape), known), g - b, memory)
+    x = children.z.view(-1, *shape) - known
+    share = rudder.worth(gram.expand(len(x), *gram.shape), moment.expand(len(x), *moment.shape), ridge, x)
+    unforeseen = children.reward - sums[0] / sums[1] - share.sum((-2, -1))
+    return rudder.redistributed(share, unforeseen).flatten(1)
+
+
+LEARNT = {"td, learnt": td_learnt, "rudder, learnt": rudder_learnt}
+"""The estimators whose credit comes from a model that learns from children it has seen before."""
 
 
 def _draw(children: Children, p: Tensor, count: int, noise: Generator) -> Tensor:
@@ -288,7 +307,8 @@ ESTIMATORS: dict[str, Estimator] = {
     "reinforce, mean": Estimator("REINFORCE, mean baseline", _one, _no, ("reinforce", "enas")),
     "reinforce, optimal": Estimator("REINFORCE, optimal baseline", _one, _no, ("reinforce",)),
     "td, exact": Estimator("TD or RUDDER, exact values", _one, _no),
-    "td, learnt": Estimator("TD or RUDDER, values learnt", _one, _no, ("td", "rudder")),
+    "td, learnt": Estimator("TD(λ), critic learnt", _one, _no, ("td",)),
+    "rudder, learnt": Estimator("RUDDER, return model learnt", _one, _no, ("rudder",)),
     "leave one out": Estimator("leave one out", lambda t, k: 1 + t, _no),
     "all options": Estimator("all options tried", lambda t, k: 1 + t * (k - 1), _no),
     "taylor": Estimator("Taylor × score (DSNAS)", _one, _one, ("snas",)),
@@ -354,9 +374,7 @@ def samples(
     tau: float = 1.0,
     draws: int = 400,
     noise: Generator | None = None,
-    values: Float[Tensor, "child step"] | None = None,
-    order: Sequence[int] = (),
-    lam: float = 0.0,
+    learnt: int = 100,
 ) -> Float[Tensor, "sample decision op"]:
     """One sample of the estimator for every child; of those in ``SAMPLED``, ``draws`` samples as they come.
 
@@ -367,22 +385,17 @@ def samples(
         tau: temperature of the concrete sample.
         draws: how many, of ``SAMPLED``; "concrete" and "concrete score" run the network once for each.
         noise: where chance comes from; seed 0 by default.
-        values: of "td, learnt" and "rudder, learnt": V after 0 … T decisions, for all children.
-        order: in which these were decided.
-        lam: of "td, learnt".
+        learnt: how many children the model of those in ``LEARNT`` has seen.
 
     Raises:
-        UserError: the name is unknown, or values are missing.
+        UserError: the name is unknown, or a number is out of range.
     """
     choose("estimator", name, ESTIMATORS)
     p = alpha.softmax(-1)
     noise = noise or Generator().manual_seed(0)
-    if name == "td, learnt":
-        if values is None:
-            raise UserError(
-                "values: 'td, learnt' needs those of a model, such as linear_values(children, p, 100, noise)."
-            )
-        return scored(children, p, td_credit(values, children.reward, lam, order))
+    if name in LEARNT:
+        number("learnt", learnt, low=1, integer=True)
+        return scored(children, p, LEARNT[name](children, p, learnt, noise))
     if name in SAMPLED:
         g = gates.gumbel(alpha.expand(draws, *alpha.shape), noise)
         return _sampled(name, children, alpha, tau, g)
@@ -418,10 +431,20 @@ def _sampled(name: str, children: Children, alpha: Tensor, tau: float, g: Tensor
     return _centred(relaxed, slopes) / tau  # eq. (4)
 
 
-def moments(name: str, children: Children, alpha: Float[Tensor, "decision op"], **options: object) -> Moments:
-    """Mean, variance, bias and price of an estimator; ``options`` are those of ``samples``, and ``extra`` passes."""
-    extra = int(options.pop("extra", 0))  # type: ignore[call-overload]
-    found = samples(name, children, alpha, **options)  # type: ignore[arg-type]
+def moments(
+    name: str,
+    children: Children,
+    alpha: Float[Tensor, "decision op"],
+    tau: float = 1.0,
+    draws: int = 400,
+    noise: Generator | None = None,
+    learnt: int = 100,
+) -> Moments:
+    """Mean, variance, bias and price of an estimator; the arguments are those of ``samples``.
+
+    A model is judged as it is after ``learnt`` children: its own chance is not part of the variance.
+    """
+    found = samples(name, children, alpha, tau, draws, noise, learnt)
     p = alpha.softmax(-1)
     measured = name in SAMPLED
     weight = torch.full_like(found[:, 0, 0], 1 / len(found)) if measured else children.probability(p)
@@ -433,4 +456,6 @@ def moments(name: str, children: Children, alpha: Float[Tensor, "decision op"], 
         squared = max(squared - variance / len(found), 0.0)  # chance alone adds variance / draws
     kind, (t, k) = ESTIMATORS[name], p.shape
     price = kind.forward(t, k), kind.backward(t, k)
-    return Moments(mean, variance, math.sqrt(squared), len(found) if measured else 0, *price, extra)
+    return Moments(
+        mean, variance, math.sqrt(squared), len(found) if measured else 0, *price, learnt if name in LEARNT else 0
+    )

@@ -5,12 +5,16 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from nets import in_double, simplex
 from torch import Generator, nn
 from torch.nn import functional as F
 
 from nascore import credit, gates
+from nascore.space import TOY
+from nascore.task import make_task
 
 DIM = 4
+REFERENCE = {"engine": "reference"}
 
 
 def seeded(seed=0):
@@ -168,6 +172,34 @@ def test_batch_norm_breaks_the_conservation_of_credit():
         received = inner(nodes[i].grad, nodes[i])
         assert received == pytest.approx(through_skip, abs=1e-10)
         assert abs(received - through_all) > 1e-2
+
+
+def test_flow_of_credit_through_a_supernet():
+    """Without batch norm every node passes on what it received, exactly; with it, only the last node of a cell does.
+
+    Both are derivatives: ⟨∂L/∂x_j, x_j⟩ of scaling all edges into j, and, of scaling all edges out of j, its share.
+    """
+    space = TOY
+    for norm in (True, False):
+        task = in_double(make_task("digits", space=space, cells=2, channels=4, epochs=1, batch_size=8, **REFERENCE))
+        if not norm:
+            credit.without_norms(task.network.cells)
+        batch, z = task.batch("search"), simplex(space)
+        flow = credit.conservation(task, batch, z)
+        scale = max(1.0, float(flow.received.abs().max()))
+        if norm:
+            assert (flow.received - flow.passed)[:, 0].abs().min() > 1e-4
+        else:
+            assert (flow.received - flow.passed).abs().max() < 1e-10 * scale
+        torch.testing.assert_close(flow.passed[:, -1], flow.output[:, -1])  # no edge leaves it
+
+        loss = lambda gates, task=task, batch=batch: float(task.loss(batch, gates, update_statistics=False).detach())
+        for side, told in ((1, flow.received), (0, flow.passed - flow.output)):
+            ends, h = torch.tensor([edge[side] == space.inputs for edge in space.edges])[:, None], 1e-6
+            step = torch.zeros_like(z)
+            step[0] = h * ends
+            slope = (loss(z * (1 + step)) - loss(z * (1 - step))) / (2 * h)
+            assert float(told[0, 0]) == pytest.approx(slope, rel=1e-4, abs=1e-7)
 
 
 TAU, DRAWS = 1.0, 100_000

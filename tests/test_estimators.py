@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from nets import in_double, seeded
@@ -9,6 +10,7 @@ from nets import in_double, seeded
 from nascore import credit, gates, methods
 from nascore import estimators as est
 from nascore.errors import UserError
+from nascore.rudder import redistribute
 from nascore.space import TOY, Space
 from nascore.task import make_task
 
@@ -102,11 +104,20 @@ def test_td_with_other_values():
     """λ = 1 is unbiased whatever V is, as V(s_t) is a baseline; λ = 0 is not."""
     prefixes = CHILDREN.values(P)
     wrong = prefixes + 0.3 * prefixes.sin()  # still a function of what is decided so far
-    found = {
-        lam: est.moments("td, learnt", CHILDREN, ALPHA, values=wrong, lam=lam, extra=10).bias for lam in (0.0, 1.0)
+    away = {
+        lam: mean_of(est.scored(CHILDREN, P, est.td_credit(wrong, CHILDREN.reward, lam))) - EXACT for lam in (0.0, 1.0)
     }
-    assert found[1.0] < 1e-12
-    assert found[0.0] > 1e-3
+    assert away[1.0].norm() < 1e-12
+    assert away[0.0].norm() > 1e-3
+
+
+def test_td_is_redistribution_with_its_residual_last():
+    """δ_t = R_t of RUDDER with V for its return model, whatever V is, but for g_0 = E[R], which the first one keeps."""
+    wrong = CHILDREN.values(P) * 1.1
+    signal = est.td_credit(wrong, CHILDREN.reward).numpy()
+    shared = redistribute(wrong[:, 1:].numpy(), CHILDREN.reward.numpy(), "last")
+    shared[:, 0] -= wrong[:, 0].numpy()
+    np.testing.assert_allclose(signal, shared, atol=1e-12)
 
 
 def test_td_credit_adds_up():
@@ -182,11 +193,14 @@ def test_pathwise_estimators_by_autograd():
 
     found = {name: est.samples(name, CHILDREN, ALPHA, tau, 6, seeded(4)) for name in ("concrete", "straight", "chosen")}
     for n in range(6):
-        concrete = lambda a, n=n: gates.concrete(a, tau, g[n])
-        straight = lambda a: gates.straight(concrete(a))
-        chosen = lambda a: straight(a) * gates.one_hot(concrete(a)).detach()  # the others were not computed
-        for name, draw in (("concrete", concrete), ("straight", straight), ("chosen", chosen)):
-            torch.testing.assert_close(found[name][n], by_autograd(draw), msg=f"{name}, draw {n}")
+        relaxed = lambda a, n=n: gates.concrete(a, tau, g[n])
+        draws = {
+            "concrete": relaxed,
+            "straight": lambda a, z=relaxed: gates.straight(z(a)),
+            "chosen": lambda a, z=relaxed: gates.straight(z(a)) * gates.one_hot(z(a)).detach(),  # nothing else ran
+        }
+        for name, draw in draws.items():
+            torch.testing.assert_close(found[name][n], by_autograd(draw))
     mixture = est.moments("softmax", CHILDREN, ALPHA)
     torch.testing.assert_close(mixture.mean, by_autograd(lambda a: a.softmax(-1)))
     assert mixture.variance < 1e-24
@@ -230,30 +244,37 @@ def test_error_of_a_mean_by_simulation():
     assert found.error(2) != found.error(2)  # not one sample: NaN
 
 
-def test_linear_values():
-    """An additive reward is learnt without error, in any order; a crooked one is learnt better from more children."""
+@pytest.mark.parametrize(("name", "lam"), [("td, learnt", 0.9), ("rudder, learnt", 0.0)])
+def test_what_is_learnt_of_an_additive_reward(name, lam):
+    """Both models are linear, so here they approach what exact values credit, with the λ of each."""
     space = Space(3, 1, NAMES, cells=("cell",), name="ADDITIVE")
     worth = torch.randn(1, 3, 3, generator=seeded(7), dtype=torch.float64)
-    additive = est.Children.run(space, lambda z: (worth * z).sum())
-    order = (2, 0, 1)
-    found = est.linear_values(additive, P, 4000, seeded(8), order)
-    torch.testing.assert_close(found[:, -1], additive.reward)
-    exact = additive.values(P, order)
-    assert (found - exact).abs().max() < 0.15
-    errors = [
-        (est.linear_values(CHILDREN, P, count, seeded(9)) - CHILDREN.values(P)).square().mean() for count in (20, 2000)
+    children = est.Children.run(space, lambda z: (worth * z).sum())
+    exact = est.td_credit(children.values(P), children.reward, lam)
+    weight = children.probability(P)
+    left = [
+        float(weight @ (est.LEARNT[name](children, P, count, seeded(8)) - exact).square().sum(-1))
+        / float(weight @ exact.square().sum(-1))
+        for count in (5, 500)
     ]
-    assert errors[1] < errors[0]
+    assert left[1] < 0.1
+    assert left[1] < left[0] / 4
+
+
+def test_redistributed_reward_adds_up():
+    """Σ_t R_t = G − b for every child, whatever has been learnt."""
+    b = CHILDREN.reward - est.rudder_learnt(CHILDREN, P, 30, seeded(3)).sum(-1)
+    assert b.std() < 1e-12
+    assert CHILDREN.reward.min() < b[0] < CHILDREN.reward.max()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: est.moments("reinforced", CHILDREN, ALPHA), "estimator: 'reinforced' is not one of .* 'reinforce'"),
-        (lambda: est.samples("td, learnt", CHILDREN, ALPHA), "values: 'td, learnt' needs"),
+        (lambda: est.samples("td, learnt", CHILDREN, ALPHA, learnt=0), "learnt: 0 is not a whole number of at least 1"),
         (lambda: CHILDREN.values(P, (0, 1, 1)), r"order: \[0, 1, 1\] does not have each of the decisions 0 to 2 once"),
         (lambda: est.Children.run(TOY, crooked), "space: it has 9765625 children; 20000 at most"),
-        (lambda: est.linear_values(CHILDREN, P, 0, seeded(0)), "count: 0 is not a whole number of at least 1"),
         (
             lambda: est.Children.run(Space(1, 1, ("skip",), ("cell",)), lambda z: z.sum()).without,
             "takes the operation none; it has skip",
@@ -270,9 +291,8 @@ def test_errors(call, message):
 
 
 def test_every_estimator_has_a_price_and_known_methods():
-    values = CHILDREN.values(P)
     for name, kind in est.ESTIMATORS.items():
-        found = est.moments(name, CHILDREN, ALPHA, draws=5, values=values)
+        found = est.moments(name, CHILDREN, ALPHA, draws=5)
         assert found.mean.shape == (3, 3)
         assert found.mean.sum(-1).abs().max() < 1e-10, name  # a shift of all logits changes nothing
         assert set(kind.methods) <= set(methods.METHODS), name
