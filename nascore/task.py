@@ -48,6 +48,7 @@ METRICS = {
     "loss": Metric("loss", "nats", "lower", (0.0, None)),
     "reward": Metric("reward", "", "higher"),
     "baseline": Metric("baseline", "in units of the reward"),
+    "foreseen": Metric("foreseen reward", "in units of the reward"),
     "accuracy": Metric("supernet", "share", "higher", (0.0, 1.0)),
     "child_accuracy": Metric("child, inherited statistics", "share", "higher", (0.0, 1.0)),
     "child_accuracy_recalibrated": Metric("child, recalibrated", "share", "higher", (0.0, 1.0)),

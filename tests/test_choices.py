@@ -221,7 +221,7 @@ def test_wrong_words(arguments, message):
 
 
 def watched(case, monkeypatch, task=None, cut=False):
-    """The first steps of a method file, and the loss calls ``(gates, trains)`` and splits that were seen meanwhile.
+    """The first steps of a method file, and the passes ``(gates, trains)`` and splits that were seen meanwhile.
 
     ``cut``: no gradient of the loss reaches the gates.
     """
@@ -229,14 +229,14 @@ def watched(case, monkeypatch, task=None, cut=False):
     options = {**options, **GATES[traits.gates].options}
     task = task or make_task("digits", seed=1, epochs=1, measure_every=10**6)
     calls, splits = [], []
-    loss, batch, marginals = Task.loss, Task.batch, Supernet.marginals
+    outcome, batch, marginals = Task.outcome, Task.batch, Supernet.marginals
 
-    def watch(self, images, gates, *arguments, update_statistics=True, **given):
+    def watch(self, images, gates, network=None, weights=None, update_statistics=True, *arguments, **given):
         calls.append((gates.detach().clone(), update_statistics))
         seen = gates.detach() if cut else gates
-        return loss(self, images, seen, *arguments, update_statistics=update_statistics, **given)
+        return outcome(self, images, seen, network, weights, update_statistics, *arguments, **given)
 
-    monkeypatch.setattr(Task, "loss", watch)
+    monkeypatch.setattr(Task, "outcome", watch)  # what loss asks too
     monkeypatch.setattr(Task, "batch", lambda self, split: splits.append(split) or batch(self, split))
     if cut:
         monkeypatch.setattr(Supernet, "marginals", lambda self, trace: 0 * marginals(self, trace))
