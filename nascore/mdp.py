@@ -210,7 +210,7 @@ def chain(delay: int, noise: float = 0.0) -> MDP:
     follows = np.append(np.arange(1, delay + 1), -1)[:, None]
     reward, spread = np.zeros((delay + 1, 1)), np.zeros((delay + 1, 1))
     reward[delay - 1], spread[delay - 1] = 1, noise
-    return MDP(follows, reward, spread, np.eye(delay + 1)[0], (*(f"s{subscript(t)}" for t in range(delay)), "end"))
+    return MDP(follows, reward, spread, np.eye(delay + 1)[0], (*map(subscript, range(delay)), "end"))
 
 
 def tree(depth: int, branching: int = 2, noise: float = 1.0, converging: bool = False) -> MDP:
@@ -287,9 +287,9 @@ def environment(mdp: MDP) -> Environment:
     return Environment(mdp)
 
 
-def subscript(index: int) -> str:
-    """₀, ₁, …: the index of a state as it is written."""
-    return str(index).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+def subscript(k: int) -> str:
+    """The name of a state: s₀, s₁, …"""
+    return f"s{k}".translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _bounded(argument: str, value: object, states: int) -> None:
