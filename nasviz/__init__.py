@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nasviz.labs.chain import chain
     from nasviz.labs.choices import two_choices
     from nasviz.labs.futures import fan
+    from nasviz.labs.plumbing import plumbing
     from nasviz.labs.race import race
     from nasviz.page import html
     from nasviz.spread import distribution
@@ -36,6 +37,7 @@ __all__ = [
     "html",
     "live",
     "picture",
+    "plumbing",
     "race",
     "searched_and_derived",
     "show",
@@ -50,6 +52,7 @@ _HOME = {
     "html": "nasviz.page",
     "live": "nasviz.host",
     "picture": "nasviz.svg",
+    "plumbing": "nasviz.labs.plumbing",
     "race": "nasviz.labs.race",
     "searched_and_derived": "nasviz.derived",
     "two_choices": "nasviz.labs.choices",
