@@ -81,8 +81,7 @@ def episodes(
         visits[all_runs, key] += 1
         a = 1 / visits[all_runs, key] if step == "1/n" else np.full(runs, step)
         if agent.startswith("rudder"):
-            walked = coins.sum(1, keepdims=True) if agent == "rudder" else coins
-            x = np.concatenate([np.ones((runs, 1)), key[:, None], walked], 1)
+            x = features(key, coins, agent == "rudder").sum(1)
             model.learn(x, returns)
             first = model.weights[:, 0] + model.weights[:, 1] * key  # g_0: the coins are yet to come
             reward = first + (returns - model.predict(x)) / (delay + 1)  # R_0
@@ -91,6 +90,21 @@ def episodes(
             v = values[all_runs, key]
             errors = np.concatenate([v[:, 1:], returns[:, None]], 1) - v  # δ
             values[all_runs, key] += a[:, None] * discounted(errors, lam)  # eqs. (1) and (2)
+    return found
+
+
+def features(
+    key: Int64[ndarray, " episode"], coins: Float[ndarray, "episode coin"], shared: bool = True
+) -> Float[ndarray, "episode step feature"]:
+    """What a linear g is given at each step: that it is the first, whether the key was taken, and the coin found.
+
+    The coin has one feature wherever it lies, if ``shared``, or one of its own at every step.
+    """
+    count = coins.shape[1]
+    found = np.zeros((len(key), count + 1, 2 + (1 if shared else count)))
+    found[:, 0, 0], found[:, 0, 1] = 1, key
+    steps = np.arange(count)
+    found[:, 1 + steps, 2 + (0 if shared else steps)] = coins
     return found
 
 
