@@ -125,3 +125,12 @@ def test_the_picture_is_svg_and_hides_what_it_is_told_to(options):
     assert ("½ after" in picture.svg()) is not shown.hidden
     assert ("reaches" in picture.caption) is not shown.hidden
     assert all(math.isfinite(v) for v in shown.shown()["truth"])
+
+
+def test_tapes_of_a_small_building():
+    built = mdp.building([["no", "yes"]] * 3, lambda taken: taken[0] + 2 * taken[1] * taken[2])
+    picture = lab.tapes(built).svg()
+    ET.fromstring(picture)
+    assert picture.count("+1.5") == 4  # each of the four trajectories with a₀ = 1: its own 1, and ½ for what may follow
+    with pytest.raises(UserError, match="32 trajectories are too many"):
+        lab.tapes(mdp.building([["no", "yes"]] * 5, sum))

@@ -20,11 +20,13 @@ from nascore.errors import UserError, choose, number, sentence
 from nasviz.charts import INK, Chart, figure, ticks
 from nasviz.charts import chart as shown_chart
 from nasviz.frames import brief
-from nasviz.labs.chain_picture import picture, subscript
+from nasviz.labs.chain_picture import GOOD, MARK, picture, subscript
+from nasviz.labs.drawing import box, text
+from nasviz.labs.drawing import picture as page
 from nasviz.widgets import Shown
 from nasviz.widgets.chain import ChainView
 
-__all__ = ["Chain", "Setting", "Spoilt", "chain", "half_times", "half_times_chart"]
+__all__ = ["Chain", "Setting", "Spoilt", "chain", "half_times", "half_times_chart", "tapes"]
 
 LONGEST = 8  # the longest delay of the slider: with step 1/n half of the reward arrives after 1173 sweeps
 TOLERANCE = 0.1  # an error is repaired when a tenth of it is left anywhere
@@ -167,9 +169,7 @@ class Chain(Shown):
         self.t = 0 if hidden else half if t is None else int(number("t", t, 0, last, integer=True))
         self._view: ChainView | None = None
         self._error = ""
-        super().__init__(
-            lambda: self.picture().svg(), "A chain whose values are hidden." if hidden else self.text(), self.widget
-        )
+        super().__init__(lambda: self.picture().svg(), self._words(), self.widget)
 
     # -- what the controls do
 
@@ -294,7 +294,11 @@ class Chain(Shown):
     def _bytes(self) -> bytes:
         return self.values.astype("<f4").tobytes()
 
+    def _words(self) -> str:
+        return "A chain whose values are hidden." if self.hidden else self.text()
+
     def _tell(self) -> None:
+        self._text = self._words()
         if self._view is not None:
             with self._view.hold_sync():  # in one message
                 self._view.shown = self.shown()
@@ -415,12 +419,55 @@ def half_times_chart(delays: Sequence[int] = range(1, 10)) -> Chart:
     fig = figure("Sweeps until half of a late reward has arrived", "delay T", "sweeps until V(s₀) ≥ ½", width=760)
     fig.update_yaxes(type="log")
     for name, (counts, dash, ink) in ways.items():
-        line = {"dash": dash, "color": ink}
-        fig.add_trace(go.Scatter(x=list(delays), y=counts, name=name, mode="lines+markers", line=line))
+        pen = {"dash": dash, "color": ink}
+        fig.add_trace(go.Scatter(x=list(delays), y=counts, name=name, mode="lines+markers", line=pen))
     first = [values.half_time(delay, "1/n") for delay in delays]  # by eq. (5), where the curves are counted
     told = ", ".join(map(str, first))
     return shown_chart(
         fig,
         f"With a = 1/n: {told}; the last is {first[-1] / first[-2]:.2f} times the one before (e = {math.e:.2f}). The "
         "axis is logarithmic: a straight line that keeps rising is an exponential, a bend to the right is not.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ where reward comes
+
+
+def tapes(process: mdp.MDP) -> Chart:
+    """The rewards of every trajectory, late and redistributed with the exact return model of the uniform policy.
+
+    ``process`` is a `mdp.building` of a few decisions. Numbers in front are the options taken.
+    """
+    policy = process.uniform()
+    episodes = list(process.trajectories(policy))
+    if len(episodes) > 16:
+        raise UserError(f"process: {len(episodes)} trajectories are too many to draw; at most 16.")
+    steps = len(episodes[0].actions)
+    paid = [rudder.redistribute(rudder.exact(process, policy, e), sum(e.rewards)) for e in episodes]
+    tallest = max(1e-9, *(float(np.abs(r).max()) for r in paid), *(abs(sum(e.rewards)) for e in episodes))
+    high, wide = 30.0, 300.0 / steps
+    body = [
+        text(96, 14, "late: all of it at the end", 12, font_weight=600),
+        text(436, 14, "redistributed: gₜ − gₜ₋₁", 12, font_weight=600),
+    ]
+    for row, (episode, rewards) in enumerate(zip(episodes, paid, strict=True)):
+        y = 26 + row * high
+        body.append(text(16, y + 18, " ".join(map(str, episode.actions)), 13, font_weight=600))
+        for left, tape in ((96.0, episode.rewards), (436.0, rewards)):
+            for k, reward in enumerate(np.round(tape, 9).tolist()):
+                ink, dark = GOOD if reward > 0 else MARK, 0.15 + 0.75 * abs(reward) / tallest
+                x, size = left + k * wide, f"{reward:+.3g}".replace("-", "−")
+                body.append(box(x, y, wide - 5, high - 5, INK["panel"], rx=4))
+                if reward:
+                    body.append(box(x, y, wide - 5, high - 5, ink, rx=4, fill_opacity=round(dark, 3)))
+                middle = x + (wide - 5) / 2
+                colour = INK["panel"] if dark > 0.55 and reward else INK["ink"] if reward else INK["soft"]
+                body.append(text(middle, y + 17, size if reward else "0", 12, colour, text_anchor="middle"))
+    sums = max(abs(float(r.sum()) - sum(e.rewards)) for r, e in zip(paid, episodes, strict=True))
+    return page(
+        "What each decision is paid, in every trajectory",
+        "In front the options taken. The first entry on the right also holds what was to be expected before anything "
+        f"was decided. Every row sums to the same on both sides{f', to within {sums:.0e}' if sums else ''}.",
+        26 + high * len(episodes),
+        *body,
     )

@@ -16,12 +16,17 @@ from nasviz.theme import THEMES
 
 _TOP, _LOW, _HALF, _BULB = 22.0, 122.0, 9.0, 14.0  # of a thermometer: its ends, half its width, its bulb
 _LEFT, _RIGHT, _MAP, _ROW, _CURVE = 46.0, WIDTH - 16, 206.0, 17.0, 78.0
-_GOOD, _MARK = "#1a9e55", THEMES["light"]["mark"]
+GOOD, MARK = "#1a9e55", THEMES["light"]["mark"]
 
 
 def subscript(k: int) -> str:
     """The name of a state: s₀, s₁, …"""
     return "s" + "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(k))
+
+
+def triangle(x: float, y: float) -> str:
+    """A small triangle that points left to (x, y)."""
+    return path([(x, y), (x + 6, y - 3.5), (x + 6, y + 3.5), (x, y)], INK["soft"], stroke_width=1.2)
 
 
 def picture(shown: Mapping[str, Any], values: NDArray[Any], t: int) -> Chart:
@@ -51,6 +56,7 @@ def _chain(shown: Mapping[str, Any], now: NDArray[Any]) -> list[str]:
             dot(x, y, _BULB - 2.5, INK["focus"], fill_opacity=round(0.08 + 0.92 * value, 3)),
             box(x - _HALF + 2.5, _LOW - tall, 2 * _HALF - 5, tall + 4 if value > 0.004 else 0, INK["focus"], rx=2),
             line(x - _HALF, (_TOP + _LOW) / 2, x - 2, (_TOP + _LOW) / 2, INK["soft"]),
+            triangle(x + _HALF + 2, _LOW - shown["truth"][k] * (_LOW - _TOP)),
             text(x, _TOP - _HALF - 5, f"{value:.2f}", 11, text_anchor="middle", font_weight=600),
             text(
                 x,
@@ -63,12 +69,12 @@ def _chain(shown: Mapping[str, Any], now: NDArray[Any]) -> list[str]:
             ),
         ]
         reward, end = shown["rewards"][k], min(x + gap, WIDTH - 16) - _BULB - 4
-        ink = _GOOD if reward else INK["soft"]
+        ink = GOOD if reward else INK["soft"]
         middle = (x + _BULB + 4 + end) / 2
         parts += [
             path([(x + _BULB + 4, y), (end, y)], INK["soft"], stroke_width=1.2),
             path([(end - 5, y - 4), (end, y), (end - 5, y + 4)], INK["soft"], stroke_width=1.2),
-            dot(middle, _LOW + 51, 11 if reward else 9, _GOOD if reward else INK["panel"], stroke=ink),
+            dot(middle, _LOW + 51, 11 if reward else 9, GOOD if reward else INK["panel"], stroke=ink),
             text(middle, _LOW + 55, brief(reward), 11, INK["panel"] if reward else ink, text_anchor="middle"),
         ]
         if k == delay - 1:
@@ -122,7 +128,7 @@ def _map(shown: Mapping[str, Any], values: NDArray[Any], t: int, seen: int) -> l
     parts += [dot(x, y, 3, INK["panel"], stroke=INK["ink"], stroke_width=1.4) for x, y in front]
     if shown["spoilt"]:
         x, y = _x(shown, shown["spoilt"]["sweep"]), _row(shown, shown["spoilt"]["state"]) + _ROW / 2
-        parts += [line(x - 4, y - s * 4, x + 4, y + s * 4, _MARK, stroke_width=2.4) for s in (1, -1)]
+        parts += [line(x - 4, y - s * 4, x + 4, y + s * 4, MARK, stroke_width=2.4) for s in (1, -1)]
     return parts
 
 

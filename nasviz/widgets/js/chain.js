@@ -101,7 +101,7 @@ function chainView(model) {
     const data = shown();
     tubes.update(value, now.t, pass);
     time.update();
-    set(pill, { text: `sweep ${now.t} of ${data.sweeps}` });
+    set(pill, { text: `sweep ${now.t}${open() ? ` of ${data.sweeps}` : ""}` });
     show(asked, now.covered && !open());
     show(said, open());
     show(law, open() && data.law);
@@ -258,6 +258,7 @@ function chainTubes(shown, spoil) {
       const turn = atOnce ? data.delay - 1 : backwards ? data.delay - 1 - k : k;  // when in the sweep this state learns
       liquid.style.transition = moving ? `transform ${0.25 * pass}ms ease-out ${turn * stride}ms` : "none";
       liquid.style.transform = `translateY(${(level(height) - TUBE.top + TUBE.half).toFixed(1)}px)`;
+      liquid.style.opacity = height > 0.004 ? 1 : 0;
       pool.style.transition = moving ? `fill-opacity ${0.25 * pass}ms ease-out ${turn * stride}ms` : "none";
       pool.style.fillOpacity = 0.06 + 0.94 * clamp(height, 0, 1);
       before.style.transform = `translateY(${level(old).toFixed(1)}px)`;
@@ -350,7 +351,7 @@ function chainTime(shown, now, value, move) {
     paint(seen);
     const word = (text, x, y, anchor, extra = "soft") => draw("text", { class: extra, x: x.toFixed(1), y: y.toFixed(1), "text-anchor": anchor, text });
     labels.replaceChildren(
-      word("V(s), state by state", TIME.left, 13, "start"), word(data.log ? "sweeps, on a logarithmic axis" : "sweeps", end, height() - 3, "end"),
+      word("V(s), state by state", end, 13, "end"), word(data.log ? "sweeps, on a logarithmic axis" : "sweeps", end, height() - 3, "end"),
       ...data.truth.map((_, k) => word(state(k), TIME.left - 9, row(k) + TIME.row / 2 + 4, "end", "")),
       word("V(s₀)", TIME.left + 6, curve().top + 11, "start", "over"),
       ...data.ticks.filter((n) => n <= seen).map((n) => word(n, x(n), curve().bottom + 16, "middle")));
@@ -371,7 +372,8 @@ function chainTime(shown, now, value, move) {
                  word(text, x(n) + (left ? -5 : 5), y(kind === "flag" ? 0.04 : 0.2), left ? "end" : "start", kind));
     };
     if (data.half[0] !== null && data.half[0] <= seen) flag(data.half[0], "flag", `½ after ${data.half[0]}`, bottom - TIME.row / 2);
-    if (now.covered && now.guess !== null && now.guess >= 0 && now.guess <= data.sweeps) flag(now.guess, "guess", `you: ${now.guess}`, TIME.top);
+    const told = now.covered && now.t >= (data.half[0] ?? data.sweeps);  // where it stood would tell how long the axis is
+    if (told && now.guess !== null && now.guess >= 0 && now.guess <= data.sweeps) flag(now.guess, "guess", `you: ${now.guess}`, TIME.top);
     if (data.spoilt) marks.push(draw("path", { class: "spoil", d: `M${x(data.spoilt.sweep).toFixed(1)},${(row(data.spoilt.state) + TIME.row / 2).toFixed(1)}m-5,-5l10,10m0,-10l-10,10` }));
     flags.replaceChildren(...marks);
     const place = x(now.t).toFixed(1);
