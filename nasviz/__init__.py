@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nasviz.host import cockpit, live
     from nasviz.labs.chain import chain
     from nasviz.labs.choices import two_choices
+    from nasviz.labs.credit import credit_on_a_cell
     from nasviz.labs.futures import fan
     from nasviz.labs.plumbing import plumbing
     from nasviz.labs.race import race
@@ -32,6 +33,7 @@ __all__ = [
     "chain",
     "cockpit",
     "compare",
+    "credit_on_a_cell",
     "distribution",
     "fan",
     "html",
@@ -47,6 +49,7 @@ __all__ = [
 _HOME = {
     "chain": "nasviz.labs.chain",
     "cockpit": "nasviz.host",
+    "credit_on_a_cell": "nasviz.labs.credit",
     "distribution": "nasviz.spread",
     "fan": "nasviz.labs.futures",
     "html": "nasviz.page",
