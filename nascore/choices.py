@@ -87,7 +87,9 @@ class Credit:
         lines: compute the loss and move the architecture, at one level the weights too.  ``{…}`` is what differs
             between one and two levels, or between gates: see ``compose``.
         levels: those that make sense.
-        signal: the expression of ``Step.credit``; "" where it is not computed.
+        signal: the expression of what each option got, for ``Step``; "" where it is not computed.
+        column: where it stands there: ``credit``, or ``advantage`` where the loss is not differentiated.
+        shown: the metrics that come with it, as arguments of ``task.step``.
         weights: lines of the weight step instead of the usual ones.
         start, owned, draw, probs: instead of those of the gates.
     """
@@ -99,6 +101,8 @@ class Credit:
     lines: str
     levels: tuple[int, ...] = tuple(LEVELS)
     signal: str = ""
+    column: str = "credit"
+    shown: str = ""
     weights: str = ""
     start: str = ""
     owned: tuple[str, ...] = ()
@@ -236,6 +240,13 @@ if (t + 1) % task.measure_every == 0:  # the newest child challenges the best on
 }
 
 _COST = "knobs.lam * task.resource.expected(z, knobs)"
+_REWARDED = """\
+{judged}outcome = task.outcome({batch}, z{frozen}, active=gates.active(z))
+loss, r = outcome.loss, rewards.reward(task, outcome, z, knobs)"""
+_ASCENT = """\
+ascent = policy.gradient(z, gates.softmax(alpha.detach(), task.allowed), advantage, knobs.bonus)
+objective = resource.surrogate(alpha, -ascent).sum((-2, -1))
+optimiser.{step}({both}objective)"""
 _TAPPED = f"""\
 seen = gates.tap(z)
 loss = task.loss({{batch}}, seen{{frozen}}{{ran}})
@@ -341,6 +352,60 @@ gamma, factor = theta.new_zeros(theta.shape[:-3]), theta.new_ones(theta.shape[:-
         draw="",
         probs="theta",
     ),
+    "advantage": Credit(
+        "All draws of a child that did better than usual are made likelier, each by the same number.",
+        "∂L/∂α ≈ −(R − b) ∂ log p(z)/∂α,  b a moving average of earlier R",
+        "asks for the probability of a draw",
+        ("one-hot",),
+        f"""\
+{_REWARDED}
+b = policy.baseline(sums, r, "ema", knobs.decay)
+advantage = policy.everywhere(r - b, z)
+{_ASCENT}""",
+        signal="policy.received(advantage, z)",
+        column="advantage",
+        shown="reward=r, baseline=b",
+        start="alpha = task.logits()\nsums = policy.memory(alpha)",
+        owned=("alpha", "sums"),
+    ),
+    "td": Credit(
+        "A critic guesses the reward before and after each decision; what a decision changed in the guess is its own.",
+        "∂L/∂α_t ≈ −A_t ∂ log p(z_t)/∂α,  A_t = Σ_l λ^l δ_{t+l},  δ_t = V(s_{t+1}) − V(s_t)",
+        "asks for the probabilities of draws that come one after another",
+        ("one-hot",),
+        f"""\
+{_REWARDED}
+value = td.values(constant, weight, z)
+advantage = td.traced(td.differences(value, r), knobs.trace)
+td.learn(constant, weight, z, advantage, knobs.critic_lr)
+advantage = advantage.view(z.shape[:-1])
+{_ASCENT}""",
+        signal="policy.received(advantage, z)",
+        column="advantage",
+        shown="reward=r, baseline=value[..., 0]",
+        start="alpha = task.logits()\nconstant, weight = td.critic(alpha)",
+        owned=("alpha", "constant", "weight"),
+    ),
+    "redistributed": Credit(
+        "A return model says what each decision added to the reward; what it did not foresee is shared evenly.",
+        "∂L/∂α_t ≈ −R_t ∂ log p(z_t)/∂α,  R_t = w_t·(z_t − p_t) + (G − g(z)) / T",
+        "asks for the probabilities of draws and how they differ from their mean",
+        ("one-hot",),
+        f"""\
+{_REWARDED}
+b = policy.baseline(sums, r, "ema", knobs.decay)
+x = policy.score(z, gates.softmax(alpha.detach(), task.allowed))
+share = rudder.worth(gram, moment, knobs.ridge, x)
+foreseen = share.sum((-2, -1))
+advantage = rudder.redistributed(share, r - b - foreseen)
+rudder.learn(gram, moment, x, r - b, knobs.memory)
+{_ASCENT}""",
+        signal="policy.received(advantage, z)",
+        column="advantage",
+        shown="reward=r, baseline=b",
+        start="alpha = task.logits()\ngram, moment = rudder.returns(alpha)\nsums = policy.memory(alpha)",
+        owned=("alpha", "gram", "moment", "sums"),
+    ),
     "laplace": Credit(
         "A switch follows its credit against its prior, which the spread of its credits narrows until it is off.",
         "w ← argmin L(w) + σ² Σ ω |w|,  ω = √(1/γ − C/γ²),  C = (1/γ + H/σ²)⁻¹",
@@ -443,8 +508,8 @@ _BY_NAME = {identifier(*some): some for some in COMBINATIONS}
 # ------------------------------------------------------------------------------------------------ the text
 
 _MODULES = {
-    "nascore": ("bilevel", "credit", "gates", "proximal", "resource"),
-    "nascore.methods": ("asap", "asng", "bayesnas", "proxyless"),
+    "nascore": ("bilevel", "credit", "gates", "policy", "proximal", "resource", "rewards"),
+    "nascore.methods": ("asap", "asng", "bayesnas", "proxyless", "rudder", "td"),
 }
 
 
@@ -462,6 +527,8 @@ def compose(gates: str, credit: str, levels: int) -> str:
         "nodes": ", trace.nodes" if two else "",
         "towards": ", [seen]" if two else "",
         "step": "step_architecture" if two else "step",
+        "judged": "with torch.no_grad():\n    " if two else "",
+        "both": "" if two else "loss + ",
         "alone": "" if two else "optimiser.step_weights(loss)",
         "moved": "" if two else "optimiser.move_weights()",
         "fixed": "z" if g.slope else "z.detach()",
@@ -471,7 +538,8 @@ def compose(gates: str, credit: str, levels: int) -> str:
     lines = re.sub(r"\n+", "\n", c.lines.format_map(differs))
     signal = "" if c.signal in ("", "signal") else f"signal = {c.signal.format_map(differs)}"
     shown = "".join(f", {name}={name}" for name in ("loss", *g.shown))
-    drawn = "z, signal" if c.signal else "z"
+    drawn = f"z, {c.column}=signal" if c.column != "credit" else "z, signal" if c.signal else "z"
+    told = f"{shown}, {c.shown}" if c.shown else shown
     learn = [g.schedule, f"# {g.equation}", draw, f"# {c.equation}", lines, signal, g.after]
     p = c.probs or g.probs
     if not p.isidentifier():
@@ -482,14 +550,14 @@ def compose(gates: str, credit: str, levels: int) -> str:
         loss = f"loss = task.loss({batch}, z{'' if g.active else '.detach()'}{active})"
         loop = [
             *learn,
-            f'yield task.step(t, {p}, {drawn}, phase="architecture"{shown})\n',
+            f'yield task.step(t, {p}, {drawn}, phase="architecture"{told})\n',
             c.weights or f"{g.weights or draw}\n{loss}",
             "optimiser.step_weights(loss)",
             f'yield task.step(t, {p}, z, phase="weights"{shown})',
         ]
     else:
         graphs = f", graphs={g.graphs}" if g.graphs else ""
-        loop = [*learn, g.finish, f"yield task.step(t, {p}, {drawn}{graphs}{shown})"]
+        loop = [*learn, g.finish, f"yield task.step(t, {p}, {drawn}{graphs}{told})"]
     owned = c.owned or g.owned
     learned = f", architecture={g.learned}" if g.learned in owned and credit != "none" else ""
     start = [c.start or g.start, f"optimiser = task.optimisers(weights=task.network{learned}, knobs=knobs)"]
@@ -571,10 +639,11 @@ def _alike(*wanted: Any) -> list[Method]:
 
 def _knobs(source: str, like: list[Method]) -> dict[str, Knob]:
     """The knobs that a text reads, itself or through the task."""
-    from nascore import resource
+    from nascore import resource, rewards
 
     read = {*re.findall(r"\bknobs\.(\w+)", source), "weight_lr", "weight_decay"}
     read |= {"architecture_lr"} if "architecture=" in source else set()
+    read |= set(rewards.KNOBS) if "rewards." in source else set()
     read |= set(resource.KNOBS) if re.search(r"[( ]knobs\)", source) else set()
     found: dict[str, Knob] = {}
     for method in like:
