@@ -119,6 +119,8 @@ def test_the_picture_lights_what_was_visited(shown):
 def test_wrong_names_are_told(shown):
     with pytest.raises(UserError, match="dart"):
         lab.plumbing("dart")
+    with pytest.raises(UserError, match=r"'random' sends nothing back to an architecture"):
+        lab.plumbing("random")
     before = shown.iteration
     shown.advance()
     assert shown.iteration == before + 1

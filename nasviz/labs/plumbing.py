@@ -261,7 +261,8 @@ def halves(method: str, seed: int = 0, epochs: int | None = None, **options: Any
     ``half_steps``), it does.
 
     Raises:
-        UserError: the method's name is not known, or it never sends a loss back through ``task.optimisers``.
+        UserError: the method's name is not known, or it sends nothing back to an architecture through
+            ``task.optimisers``, as random search and a controller with an optimiser of its own.
     """
     search = methods.get(method)
     knobs = Knobs(**search.knobs)  # type: ignore[attr-defined]
@@ -278,8 +279,11 @@ def halves(method: str, seed: int = 0, epochs: int | None = None, **options: Any
             if step is None:
                 return
             found.append(watched.take(step))
-        if not any(half.stations for half in found):
-            raise UserError(f"method: {method!r} sends nothing back through task.optimisers, so there is no plumbing.")
+        if not any(ARCHITECTURE in half.stations for half in found):
+            raise UserError(
+                f"method: {method!r} sends nothing back to an architecture through task.optimisers, so its plumbing "
+                "would be that of the weights alone; 'reinforce', 'snas' and 'darts' do."
+            )
         yield found
 
 
