@@ -135,6 +135,12 @@ function chainView(model) {
   return { root, update, stop };
 }
 
+// Tells a new width; a new height is of one's own making.
+function onWidth(element, tell) {
+  let width = 0;
+  new ResizeObserver(([{ contentRect }]) => { if (contentRect.width !== width) tell(width = contentRect.width); }).observe(element);
+}
+
 // A named row of choices, one of them on.
 function chainMenu(name, choose) {
   const chips = make("div", { class: "chips", role: "group" });
@@ -188,7 +194,7 @@ function chainTubes(shown, spoil) {
   const place = (k) => (k + 0.5) * width / (shown().delay + 0.72);
   const level = (value) => TUBE.bottom - clamp(value, 0, 1) * (TUBE.bottom - TUBE.top);
   const told = atMostEvery(40, ([k, value]) => spoil(k, value));
-  new ResizeObserver(([entry]) => { width = entry.contentRect.width; if (latest) update(...latest); }).observe(element);
+  onWidth(element, (found) => { width = found; if (latest) update(...latest); });
 
   function tube(k) {
     const x = place(k), { top, bottom, half, bulb } = TUBE, centre = bottom + bulb - 1;
@@ -287,7 +293,7 @@ function chainTime(shown, now, value, move) {
   const handle = draw("g", { class: "drag", tabindex: 0, role: "slider", "aria-label": "sweep" }, hit, cursor, knob);
   svg.append(grid, labels, curves, handle, flags);
   let width = 0;
-  new ResizeObserver(([entry]) => { width = entry.contentRect.width; update(); }).observe(element);
+  onWidth(element, (found) => { width = found; update(); });
 
   // How far along the axis a sweep is, 0 to 1, and back; with a logarithmic axis the same factor has the same length.
   const share_ = (n) => { const { sweeps, log } = shown(); return log ? Math.log1p(n) / Math.log1p(sweeps) : n / sweeps; };
@@ -390,8 +396,13 @@ export default {
     const { root, update, stop } = chainView(model);
     el.append(root);
     const names = ["shown", "table", "status"];
-    for (const name of names) model.on(`change:${name}`, update);
+    let due = false;
+    const soon = () => {  // a message changes several of them: one picture
+      if (!due) queueMicrotask(() => { due = false; update(); });
+      due = true;
+    };
+    for (const name of names) model.on(`change:${name}`, soon);
     update();
-    return () => { stop(); for (const name of names) model.off(`change:${name}`, update); };
+    return () => { stop(); for (const name of names) model.off(`change:${name}`, soon); };
   },
 };
