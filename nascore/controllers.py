@@ -25,10 +25,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
@@ -120,7 +120,7 @@ class Policy(nn.Module, ABC):
     def logits(self, paths: int) -> Asking:
         """ℓ_t of every decision in turn; what was taken is sent back before the next is asked for."""
 
-    def sample(self, paths: int, noise: torch.Generator, bounds: Bounds = FREE) -> Rollout:
+    def sample(self, paths: int, noise: gates.Noise, bounds: Bounds = FREE) -> Rollout:
         """Draw ``paths`` architectures, without gradients. The noise is drawn on the CPU, and no device is read."""
         like = torch.empty(paths, *self.allowed.shape)
         g = move(gates.gumbel(like, noise), self.allowed.device)
@@ -264,17 +264,17 @@ def gates_of(
     return torch.cat(rows, 2)
 
 
-def cells_of(space: Space, counts: Sequence[Any]) -> dict[str, CellGraph]:
-    """The cells with every operation as often as ``counts`` [cell][edge][op] says, *none* left out."""
+def cells_of(space: Space, counts: Int[Tensor, "cell edge op"]) -> dict[str, CellGraph]:
+    """The cells with every operation as often as ``counts``, on the CPU, says; *none* is left out."""
     return {
         name: space.graph(
             (*edge, op)
             for edge, row in zip(space.edges, rows, strict=True)
             for op, count in zip(space.ops, row, strict=True)
-            for _ in range(int(count))
+            for _ in range(count)
             if op != "none"
         )
-        for name, rows in zip(space.cells, counts, strict=True)
+        for name, rows in zip(space.cells, counts.tolist(), strict=True)
     }
 
 
@@ -311,7 +311,7 @@ def dependence(
     change = torch.eye(count, device=taken.device).bool()[:, None, None, :, None]  # [earlier, other, 1, decision, 1]
     other = torch.eye(width, device=taken.device, dtype=taken.dtype)[None, :, None, None, :]
     changed = torch.where(change, other, taken)  # [earlier, other, path, decision, option]
-    moved = policy(changed.flatten(0, 2), bounds).p.view_as(changed) - policy(taken, bounds).p
+    moved: Tensor = policy(changed.flatten(0, 2), bounds).p.view_as(changed) - policy(taken, bounds).p
     counts = policy.allowed[:, :, None] & (taken == 0).permute(1, 2, 0)  # [earlier, other, path]
     distance = moved.abs().sum(-1) / 2 * counts.unsqueeze(-1)
     return distance.sum((1, 2)) / counts.sum((1, 2)).clamp(min=1).unsqueeze(-1)

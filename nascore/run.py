@@ -172,8 +172,8 @@ class Traits:
         discrete: every weight step trains one operation an edge.
         passes: (a, b), where one iteration passes a·K + b times forward through single operations, on each edge.
         probs: what `Step.probs` are. "simplex": rows sum to 1; "bernoulli": an entry is
-            the probability that its operation is on; "box": each entry lies in [0, 1]; "conditional": the rows of one
-            trajectory, each given the decisions before it; "none".
+            the probability that its operation is on; "box": each entry lies in [0, 1]; "conditional": the mean over
+            drawn children of the rows of each decision given those before it; "none".
         together: several runs can share one network (``nascore.together``).
         options: (option, value) → what that value changes here, by name: `{("level", "single"): {"levels": 1}}`.
     """

@@ -140,7 +140,7 @@ class Space:
         }
 
     def counts(self, graphs: Mapping[str, CellGraph]) -> NDArray[np.float64]:
-        """How often each operation of ``graphs`` stands on each edge, ``[cell, edge, op]``; an absent edge has *none* once.
+        """How often each operation of ``graphs`` stands on each edge, ``[cell, edge, op]``; absent edges have *none*.
 
         ``UserError`` where a graph is not a cell of this space.
         """

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 
-from nascore import gates
-from nascore.errors import choose
+from nascore import controllers, gates
+from nascore.errors import choose, number
 from nascore.methods import asng
 from nascore.proximal import largest, project, prox_c1, prox_c2
 
@@ -271,3 +271,49 @@ def selective_squared_error(
         share.append((theta.argmax(-1) == 0).double().mean((-2, -1)))
         certainty.append(theta[..., 0].mean((-2, -1)))
     return Selective(torch.stack(share), torch.stack(certainty), torch.stack(length), x)
+
+
+# Decisions that need each other -------------------------------------------------------------------------------------
+
+PARITY = tuple(controllers.Decision(name, ("0", "1")) for name in ("first", "second"))
+Controller = Literal["factorised", "lstm"]
+
+
+class Parity(NamedTuple):
+    """A policy that learns to make its two decisions differ."""
+
+    joint: Float[Tensor, "step first second"]  # probability of each outcome
+    reward: Float[Tensor, " step"]  # J = E[R]
+    entropy: Float[Tensor, " step"]  # H(π) in nats; ln 2 where both best outcomes are equally probable
+
+
+def xor(policy: Controller, bonus: float = 0.1, seed: int = 0, steps: int = 150, lr: float = 0.02) -> Parity:
+    """A ``policy`` of ``nascore.controllers`` on R = 1 if a₁ ≠ a₂ else 0, with Adam up the exact gradient of J + βH.
+
+    There is no noise: the mean is a sum over the four outcomes. A factorised policy has J = p (1 − q) + q (1 − p),
+    which is 1 at (0, 1) and (1, 0) alone, so it has to commit to one of the two. An LSTM that reads a₁ before it
+    decides a₂ can hold both; what makes it do so is the entropy bonus β.
+
+    Raises:
+        UserError: an unknown policy, or a bonus below 0.
+    """
+    choose("policy", policy, get_args(Controller))
+    number("bonus", bonus, low=0)
+    noise = Generator().manual_seed(seed)
+    made = controllers.Factorised if policy == "factorised" else controllers.LSTM
+    controller: controllers.Policy = made(PARITY, noise)
+    outcomes = controllers.every(PARITY)
+    reward = (outcomes[:, 0, 0] != outcomes[:, 1, 0]).to(outcomes.dtype)
+    adam = torch.optim.Adam(controller.parameters(), lr=lr)
+    joint, rewards, entropies = [], [], []
+    for _ in range(steps):
+        log_likelihood = controller(outcomes).log_likelihood
+        p = log_likelihood.exp()
+        j, h = (p * reward).sum(), -(p * log_likelihood).sum()
+        joint.append(p.detach().view(2, 2))
+        rewards.append(j.detach())
+        entropies.append(h.detach())
+        adam.zero_grad()
+        (-j - bonus * h).backward()
+        adam.step()
+    return Parity(torch.stack(joint), torch.stack(rewards), torch.stack(entropies))

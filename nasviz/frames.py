@@ -105,6 +105,13 @@ READINGS = {
         "lead over the second",
         "credit − λ·price, within 0 and 1",
     ),
+    "conditional": Reading(
+        "p",
+        "mean over drawn children",
+        "a strand an op, as wide as it is probable",
+        "certainty",
+        "the controller: (R − b) ∇ log π of all it decided",
+    ),
 }
 """By ``meta["probs"]``. A row of a simplex is one decision, so it sums to 1; of the others each entry stands alone."""
 
