@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nasviz.labs.choices import two_choices
     from nasviz.labs.credit import credit_on_a_cell
     from nasviz.labs.futures import fan
+    from nasviz.labs.pareto import pareto
     from nasviz.labs.plumbing import plumbing
     from nasviz.labs.race import race
     from nasviz.page import html
@@ -38,6 +39,7 @@ __all__ = [
     "fan",
     "html",
     "live",
+    "pareto",
     "picture",
     "plumbing",
     "race",
@@ -54,6 +56,7 @@ _HOME = {
     "fan": "nasviz.labs.futures",
     "html": "nasviz.page",
     "live": "nasviz.host",
+    "pareto": "nasviz.labs.pareto",
     "picture": "nasviz.svg",
     "plumbing": "nasviz.labs.plumbing",
     "race": "nasviz.labs.race",
