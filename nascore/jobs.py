@@ -289,9 +289,8 @@ class Job:
             task = make_task(self.task, self.seed, self.epochs, self.device, **of_task)
         else:
             task = self.task(seed=self.seed, epochs=self.epochs)
-        latency = meta.get("prices", {}).get("latency")
-        if latency is not None:  # measured once for a run and its branches: a second measurement would differ
-            task.resource.latency = latency
+        # Measured once for a run and its branches: a second measurement would differ.
+        task.resource.reuse(meta.get("prices", {}))
         return task, knobs, script, {**declared, **options}
 
 

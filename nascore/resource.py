@@ -19,12 +19,15 @@ from numpy import ndarray
 from torch import Tensor
 
 from nascore.credit import concrete_score
+from nascore.errors import choose
 from nascore.ops import OPS
-from nascore.run import Knob
+from nascore.run import Knob, torch_threads
 from nascore.space import Space
 from nascore.supernet import Supernet
 
-RESOURCES = ("parameters", "madds", "memory", "latency")
+COUNTED = ("parameters", "madds", "memory")
+MEASURED = ("latency", "training")  # on this machine, when a weight first asks for them
+RESOURCES = COUNTED + MEASURED
 
 # The knobs of every method that prices what it finds: how much each resource counts.
 KNOBS = {
@@ -35,22 +38,33 @@ KNOBS = {
         0, 0, 1, "weight of latency", group="resources", help="Measured on this machine when first used."
     ),
 }
-DEFAULT = {name: knob.value for name, knob in KNOBS.items()}
+# One more, for the methods that are rewarded (`nascore.rewards`).
+TRAINING = {
+    "w_training": Knob(
+        0,
+        0,
+        1,
+        "weight of training time",
+        group="resources",
+        help="A forward and a backward pass, measured on this machine when first used.",
+    )
+}
+DEFAULT = {name: knob.value for name, knob in (KNOBS | TRAINING).items()}
 
 
 class Resource:
-    """Prices [cell, edge, op] of parameters, multiply-adds, memory access and, once measured, latency.
+    """Prices [cell, edge, op] of parameters, multiply-adds, memory access and, once measured, times.
 
     Each table is divided by the cost of the dearest network (the dearest operation on every edge), so that every
     resource runs from 0 to 1 and a weighted mean of them does too.  A kind of cell that occurs several times in the
-    network counts as often.  Latency is measured when its weight first becomes positive, or by ``measure_latency``;
-    assign ``latency`` to reuse an earlier measurement.
+    network counts as often.  Latency and training time are measured when their weight first becomes positive, or by
+    ``measure``; ``reuse`` takes an earlier measurement.
     """
 
     def __init__(
         self,
         counted: Mapping[str, Float64[ndarray, "cell edge op"]],
-        measure: Callable[[], Float64[ndarray, "cell edge op"]],
+        measure: Callable[[str], Float64[ndarray, "cell edge op"]],
         device: torch.device | None = None,
     ):
         self._prices = {name: normalised(table) for name, table in counted.items()}
@@ -59,56 +73,64 @@ class Resource:
 
     @classmethod
     def of(cls, network: Supernet, image_size: int, batch_size: int, device: torch.device | None = None) -> Resource:
-        """The prices of ``network`` for square images; latency is that of a forward pass of ``batch_size`` of them."""
+        """The prices of ``network`` for square images; times are those of a pass of ``batch_size`` of them."""
         counted = {
             name: summed(network, image_size, lambda op, *size, name=name: getattr(OPS[op], name)(*size))
-            for name in RESOURCES[:3]
+            for name in COUNTED
         }
         where = "cpu" if device is None or device.type == "meta" else str(device)
-        measure = lambda: summed(network, image_size, lambda op, *size: seconds(op, *size, batch_size, where))
+        measure = lambda name: summed(
+            network, image_size, lambda op, *size: seconds(op, *size, batch_size, where, name == "training")
+        )
         return cls(counted, measure, device)
 
     @property
     def prices(self) -> dict[str, Float64[ndarray, "cell edge op"]]:
-        """The normalised tables by resource; ``latency`` is among them once it has been measured."""
+        """The normalised tables by resource; those of ``MEASURED`` are among them once they have been."""
         return dict(self._prices)
 
     @property
-    def latency(self) -> Float64[Tensor, "cell edge op"] | None:
-        """The measured latencies, normalised, or None; assign those of an earlier run to use them again."""
-        return torch.tensor(self._prices["latency"]) if "latency" in self._prices else None
+    def measured(self) -> dict[str, Float64[Tensor, "cell edge op"]]:
+        """What has been measured so far, normalised; another run takes it by ``reuse``."""
+        return {name: torch.tensor(self._prices[name]) for name in MEASURED if name in self._prices}
 
-    @latency.setter
-    def latency(self, table: Any) -> None:
-        # As it is: to normalise a table again would change its last bits, and with them a resumed run.
-        self._prices["latency"] = torch.as_tensor(table, dtype=torch.float64).numpy().copy()
-        self._latest = None
+    def reuse(self, tables: Mapping[str, Any]) -> None:
+        """Take the measured ones among ``tables``, by resource, instead of a measurement; None is none."""
+        for name in MEASURED:
+            if tables.get(name) is not None:
+                # As it is: to normalise a table again would change its last bits, and with them a resumed run.
+                self._prices[name] = torch.as_tensor(tables[name], dtype=torch.float64).numpy().copy()
+                self._latest = None
 
-    def measure_latency(self) -> Float64[ndarray, "cell edge op"]:
-        """Time every operation on this machine, unless that was done or given before."""
-        if "latency" not in self._prices:
-            self.latency = normalised(self._measure())
-        return self._prices["latency"]
+    def measure(self, name: str) -> Float64[ndarray, "cell edge op"]:
+        """Time every operation on this machine, unless that was done or given before.
+
+        ``name`` is "latency", a forward pass, or "training", a forward and a backward pass.
+
+        Raises:
+            UserError: an unknown name.
+        """
+        if choose("resource", name, MEASURED) not in self._prices:
+            self.reuse({name: normalised(self._measure(name))})
+        return self._prices[name]
 
     def price(self, weights: Any = None) -> Float[Tensor, "cell edge op"]:
         """The weighted mean of the resources.
 
         Args:
-            weights: ``Knobs`` or a mapping with ``w_parameters``, ``w_madds``, ``w_memory``, ``w_latency``; what is
-                missing weighs 0, all of them missing means a third for each of the first three.  If all are 0,
-                everything is free.
+            weights: ``Knobs`` or a mapping with ``w_parameters``, ``w_madds``, ``w_memory``, ``w_latency``,
+                ``w_training``; what is missing weighs 0, all of them missing means a third for each of the first three.
+                If all are 0, everything is free.
         """
         values = weights if isinstance(weights, Mapping) else {} if weights is None else weights.values()
         given = {name: values[name] for name in DEFAULT if name in values} or DEFAULT
         key = tuple(given.get(name, 0.0) for name in DEFAULT)
         if self._latest is None or self._latest[0] != key:
-            if key[RESOURCES.index("latency")] > 0:
-                self.measure_latency()
             total = sum(key) or 1.0
             mean = np.zeros_like(self._prices["parameters"])
             for name, weight in zip(RESOURCES, key, strict=True):
                 if weight > 0:
-                    mean += weight / total * self._prices[name]
+                    mean += weight / total * (self.measure(name) if name in MEASURED else self._prices[name])
             self._latest = key, torch.tensor(mean, dtype=torch.float32, device=self._device)
         return self._latest[1]
 
@@ -166,19 +188,33 @@ def summed(network: Supernet, image_size: int, price: Callable[..., float]) -> F
 
 @cache
 def seconds(
-    op: str, channels: int, height: int, width: int, stride: int, batch_size: int, device: str = "cpu"
+    op: str,
+    channels: int,
+    height: int,
+    width: int,
+    stride: int,
+    batch_size: int,
+    device: str = "cpu",
+    training: bool = False,
 ) -> float:
-    """Median time of a forward pass through ``op``, of 20 after 3 to warm up; the same figure all process long."""
+    """Median time of a forward pass through ``op``, of 20 after 3 to warm up; the same figure all process long.
+
+    In ``training`` it is that of a forward and a backward pass, to the input and to the weights.  On a CPU it is the
+    processor time of one thread, to which other programs do not add.
+    """
     if op == "none":  # the edge is left out
         return 0.0
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        module = OPS[op](channels, channels, stride).to(device).eval()
-        x = torch.zeros(batch_size, channels, height, width, device=device)
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    with torch.random.fork_rng(devices=[]), torch_threads(1), torch.inference_mode(not training):
+        module = OPS[op](channels, channels, stride).to(device).train(training)
+        x = torch.zeros(batch_size, channels, height, width, device=device, requires_grad=training)
         times = []
         for _ in range(23):
-            start = time.perf_counter()
-            module(x)
+            start = clock()
+            y = module(x)
+            if training:
+                torch.autograd.grad(y, [x, *module.parameters()], torch.ones_like(y))
             if device != "cpu":
                 torch.accelerator.synchronize()
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
     return float(np.median(times[3:]))

@@ -37,6 +37,7 @@ KNOBS = {
     "below": Knob(0, -2, 0, "exponent below the target", group="reward", help="−0.07 is MnasNet's soft reward."),
     "above": Knob(0, -2, 0, "exponent above the target", group="reward", help="0 below and −1 above is the hard one."),
     **resource.KNOBS,
+    **resource.TRAINING,
 }
 
 
@@ -66,7 +67,8 @@ def exponent(
     above: float | Float[Tensor, " run"],
 ) -> Float[Tensor, "*run"]:
     """The exponent w of eq. (1)."""
-    return torch.where(cost <= target, below, above)
+    dear = (cost > target).to(cost.dtype)
+    return below * (1 - dear) + above * dear
 
 
 def product(

@@ -371,7 +371,7 @@ class Task:
         tree = {
             "iteration": self.iteration,
             "counters": self.counters,
-            "latency": self.resource.latency,
+            "measured": self.resource.measured,
             "network": dict(self.network.state_dict()),
             "streams": {use: stream.get_state() for use, stream in self._streams.items() if chance},
             "orders": {split: order.state_dict() for split, order in self._orders.items() if chance},
@@ -392,8 +392,7 @@ class Task:
             )
         self.iteration = tree["iteration"]
         self.counters.update(tree["counters"])
-        if tree["latency"] is not None:
-            self.resource.latency = tree["latency"]
+        self.resource.reuse(tree.get("measured", tree))  # the first checkpoints had the latency beside the rest
         self.network.load_state_dict(tree["network"])
         for use, value in tree["streams"].items():
             self.stream(use).set_state(value)

@@ -136,9 +136,9 @@ def test_the_price_joins_at_the_gates(monkeypatch):
 
 def test_the_measured_latency_can_be_the_price():
     task, method = make_task("digits", seed=0, epochs=1), methods.get("proxyless")
-    task.resource.latency = torch.rand(task.space.shape, generator=Generator().manual_seed(0))
+    task.resource.reuse({"latency": torch.rand(task.space.shape, generator=Generator().manual_seed(0))})
     knobs = Knobs(**method.knobs)
     knobs.set(lam=5, w_parameters=0, w_madds=0, w_memory=0, w_latency=1)
     knobs.apply()
-    costs = [float((step.probs * task.resource.latency).sum()) for step in method(task, knobs)]
+    costs = [float((step.probs * task.resource.measured["latency"]).sum()) for step in method(task, knobs)]
     assert costs[-1] < costs[0]

@@ -8,6 +8,8 @@ import torch
 from torch import Generator
 
 from nascore import credit, gates, resource
+from nascore.errors import UserError
+from nascore.methods import get
 from nascore.ops import OPS
 from nascore.resource import Resource
 from nascore.run import Knob, Knobs
@@ -137,16 +139,60 @@ def test_latency_is_measured_once_and_can_be_reused():
     assert float(price.amax(-1).sum()) == pytest.approx(1)
 
     other = Resource.of(network, 8, 64)
-    other.latency = one.prices["latency"].tolist()
+    other.reuse({name: table.tolist() for name, table in one.prices.items()})
     assert torch.equal(other.price({"w_latency": 1}), price)
-    other.latency = one.latency / 2
+    other.reuse({"latency": one.measured["latency"] / 2})
     assert torch.equal(other.price({"w_latency": 1}), price / 2)
+
+
+def test_training_time_is_a_price_of_its_own():
+    """It is asked for by its own weight, does not touch what weighs nothing, and is mixed as the others are."""
+    asked = []
+    tables = {name: np.random.default_rng(i).random((1, 2, 3)) for i, name in enumerate(resource.RESOURCES)}
+
+    def measure(name):
+        asked.append(name)
+        return tables[name]
+
+    one = Resource({name: tables[name] for name in resource.COUNTED}, measure)
+    before = one.price()
+    assert torch.equal(one.price(resource.DEFAULT), before)
+    assert asked == []
+    price = one.price({"w_training": 0.5})
+    dearest = {name: table.max(-1).sum() for name, table in tables.items()}
+    np.testing.assert_allclose(price, tables["training"] / dearest["training"], rtol=1e-6)
+    one.price({"w_training": 1.0})
+    mixed = one.price({"w_training": 0.3, "w_latency": 0.1})
+    parts = [tables[name] / dearest[name] for name in ("training", "latency")]
+    np.testing.assert_allclose(mixed, 0.75 * parts[0] + 0.25 * parts[1], rtol=1e-6)
+    assert asked == ["training", "latency"]
+    assert torch.equal(one.price(), before)
+    assert list(one.prices) == [*resource.COUNTED, "training", "latency"]
+    with pytest.raises(UserError, match=r"resource: 'latncy' is not one of .* Did you mean 'latency'\?"):
+        one.measure("latncy")
+
+
+def test_methods_that_are_rewarded_alone_can_price_training_time():
+    """The knobs of the others are those of their recordings."""
+    assert "w_training" in get("reinforce").knobs
+    assert "w_training" not in get("snas").knobs
 
 
 def test_seconds_measures_longer_work_as_longer():
     small, large = (resource.seconds("conv3", 8, side, side, 1, 64) for side in (4, 32))
     assert large > 2 * small > 0
     assert resource.seconds("none", 8, 8, 8, 1, 64) == 0
+
+
+def test_a_backward_pass_takes_time_too():
+    """Also where autograd is switched off, as it is while a method samples; chance is left as it was."""
+    before = torch.random.get_rng_state()
+    with torch.no_grad():
+        assert resource.seconds("conv3", 8, 16, 16, 1, 64, training=True) > resource.seconds("conv3", 8, 16, 16, 1, 64)
+        for op in set(OPS) - {"none"}:  # also those without weights
+            assert resource.seconds(op, 4, 8, 8, 2, 4, training=True) > 0
+        assert not torch.is_grad_enabled()
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_every_operation_has_a_price():

@@ -329,12 +329,24 @@ def test_a_checkpoint_of_another_method_is_refused(task):
         next(other.clock(beta=torch.zeros(1)))
 
 
-def test_latency_travels_with_the_checkpoint(task):
-    task.resource.measure_latency()
+def test_what_was_measured_travels_with_the_checkpoint(task):
+    training = torch.rand(task.space.shape, dtype=torch.float64)
+    task.resource.reuse({"latency": torch.rand(task.space.shape, dtype=torch.float64), "training": training})
+    tensors, state = task.snapshot()
     other = make_task("digits", seed=0, epochs=2)
-    other.restore_later(*task.snapshot())
+    other.restore_later(tensors, state)
     next(other.clock())
-    assert torch.equal(other.resource.latency, task.resource.latency)
+    assert torch.equal(other.resource.measured["training"], training)
+    assert torch.equal(other.resource.measured["latency"], task.resource.measured["latency"])
+
+    first = [pair for pair in state["tree"]["map"] if pair[0] != "measured"]  # as the first checkpoints had it
+    old = {"tree": {"map": [*first, ["latency", {"tensor": "/measured/latency"}]]}}
+    for latency in ({"tensor": "/measured/latency"}, None):
+        old["tree"]["map"][-1][1] = latency
+        again = make_task("digits", seed=0, epochs=2)
+        again.restore_later(tensors, old)
+        next(again.clock())
+        assert list(again.resource.measured) == (["latency"] if latency else [])
 
 
 def test_step_copies_what_it_is_given(task):
