@@ -33,7 +33,7 @@ unit: setup ## run the tests that need no browser
 	$(IN_VENV) pytest -m "not browser" -n 2 --dist worksteal
 
 nbval: setup ## run every notebook and compare what it prints and draws with what is stored
-	$(IN_VENV) NASVIZ_STATIC=1 pytest --nbval --nbval-current-env notebooks
+	$(IN_VENV) NASVIZ_STATIC=1 pytest --nbval --nbval-current-env -n 2 --dist loadfile notebooks
 
 browser: setup ## run the tests that drive JupyterLab in Chromium (NAS_REQUIRE_BROWSER=1: no browser is a failure)
 	$(IN_VENV) pytest -m browser

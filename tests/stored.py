@@ -1,5 +1,6 @@
 """What a stored notebook has to be, and the exercises in it."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -86,9 +87,34 @@ def exercises(notebook: NotebookNode) -> NotebookNode:
         if "exercise" not in tags(cells[at - 1]) or "solution" not in tags(cells[at + 1]) or len(code) != 1:
             raise ValueError(f"cell {at}: a check needs its exercise before it and one block of solution after it")
         solution, again = nbformat.v4.new_code_cell(code[0]), nbformat.v4.new_code_cell(cells[at].source)
-        again.metadata.tags = ["solved"]
+        solution.metadata.tags, again.metadata.tags = ["solution"], ["solved"]
         cells[at + 2 : at + 2] = [solution, again]
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
+
+
+def needed(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook with its exercises and, of the other code, the cells that bind a name they come to read."""
+    kept, wanted = [], set()
+    for cell in reversed([cell for cell in notebook.cells if cell.cell_type == "code"]):
+        bound, read = names(cell.source)
+        if {"exercise", "check", "solved", "solution"} & set(tags(cell)) or bound & wanted:
+            kept.append(cell)
+            wanted |= read
+    return nbformat.v4.new_notebook(cells=kept[::-1], metadata=notebook.metadata)
+
+
+def names(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a cell binds, and those that it reads."""
+    bound, read = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(name, ast.Load()):
+                read.add(name)
+            case ast.Name(name) | ast.FunctionDef(name) | ast.ClassDef(name):
+                bound.add(name)
+            case ast.alias(name, other):
+                bound.add(other or name.partition(".")[0])
+    return bound, read
 
 
 def shown(cell: NotebookNode) -> str:

@@ -11,8 +11,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 
 def solve(notebook: nbformat.NotebookNode, folder: Path) -> Iterator[tuple[str, str]]:
-    """Run a notebook with its solutions; yield what each check said to the stub and to the solution."""
-    filled = stored.exercises(notebook)
+    """Run a notebook's exercises with their solutions; yield what each check said to the stub and to the solution."""
+    filled = stored.needed(stored.exercises(notebook))
     NotebookClient(filled, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     said = [(stored.tags(cell), stored.shown(cell)) for cell in filled.cells if cell.cell_type == "code"]
     stubs = [text for tags, text in said if "check" in tags]
@@ -51,6 +51,15 @@ def test_the_runner_tells_right_from_wrong(tmp_path: Path) -> None:
     (first, second) = solve(notebook, tmp_path)
     assert first == ("Not yet: think", "✓ Right.")
     assert second == ("✓ Right.", "Not yet: think")
+
+
+def test_what_the_exercises_read_is_run_before_them_and_nothing_else(tmp_path: Path) -> None:
+    cells = ["import sys as system", "a = 1", "b = a + len(system.argv) * 0", "raise SystemError", "def c(): return b"]
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+    notebook.cells += exercise("x = ...", "lambda: x == c()", "x = 1").cells
+    kept = [cell.source for cell in stored.needed(stored.exercises(notebook)).cells]
+    assert kept[:4] == [cells[k] for k in (0, 1, 2, 4)]
+    assert list(solve(notebook, tmp_path)) == [("Not yet: think", "✓ Right.")]
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])

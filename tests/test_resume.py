@@ -30,7 +30,7 @@ KINDS = {
 } | {name: (name, {}) for name in methods.METHODS if name not in ("snas", "darts")}
 
 
-SMALL = {"measure_every": 4, "batch_size": 100, "channels": 4}  # 10 steps
+SMALL = {"measure_every": 4, "batch_size": 100, "channels": 2}  # 10 steps
 
 
 def rows(recording):
