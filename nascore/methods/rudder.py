@@ -21,6 +21,7 @@ linear g credits each with the same in any order. That all edges are decided one
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -46,7 +47,7 @@ KNOBS = {
     **policy.KNOBS,
     **KNOBS,
     weight_lr=WEIGHT_LR,
-    architecture_lr=ARCHITECTURE_LR,
+    architecture_lr=replace(ARCHITECTURE_LR, value=0.05),
     weight_decay=WEIGHT_DECAY,
 )
 def rudder(task: Task, knobs: Knobs) -> Iterator[Step]:
