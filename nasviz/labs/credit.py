@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from nascore import estimators, gates
+from nascore import estimators
 from nascore.errors import choose, number, sentence
 from nascore.estimators import ENUMERABLE, Children, Reward
 from nascore.run import torch_threads
@@ -122,11 +122,11 @@ class Bench:
 def along(loss: Any) -> Curve:
     """Losses and slopes of a function of one gate, at ``POINTS`` gates from 0 to 1."""
     found = []
-    for g in torch.linspace(0, 1, POINTS, dtype=torch.float64):
-        seen = gates.tap(g)
-        value = loss(seen)
-        (slope,) = torch.autograd.grad(value, seen)
-        found.append((float(g), float(value.detach()), float(slope)))
+    for at in np.linspace(0, 1, POINTS).tolist():
+        g = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+        value = loss(g)
+        (slope,) = torch.autograd.grad(value, g)
+        found.append((at, float(value.detach()), float(slope)))
     return Curve(*np.array(found).T)
 
 

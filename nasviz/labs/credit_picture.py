@@ -20,7 +20,7 @@ from nasviz.layout import edge_names, layout
 from nasviz.markup import sheet
 from nasviz.svg import cell_markup
 from nasviz.svg import style as cell_style
-from nasviz.theme import THEMES, colour, op_label
+from nasviz.theme import THEMES, colour
 
 TAPE = (560.0, 176.0)
 GATE = (472.0, 300.0)
