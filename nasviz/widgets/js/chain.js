@@ -2,7 +2,7 @@
 // playing, stepping and scrubbing ask nobody. Blue is value, green is reward, purple what the reader has spoilt.
 
 const TUBE = { top: 30, bottom: 146, half: 11, bulb: 17, height: 228 };
-const TIME = { left: 40, right: 16, top: 22, row: 21, gap: 16, curve: 92, bottom: 34 };
+const TIME = { left: 40, right: 16, top: 36, row: 21, gap: 16, curve: 92, bottom: 34 };
 const PACE = { slow: 620, whole: 7000 };  // milliseconds: of a sweep one can follow, of a play that one cannot
 const DIGITS = "₀₁₂₃₄₅₆₇₈₉";
 const state = (k) => `s${[...String(k)].map((digit) => DIGITS[digit]).join("")}`;
@@ -357,7 +357,7 @@ function chainTime(shown, now, value, move) {
     paint(seen);
     const word = (text, x, y, anchor, extra = "soft") => draw("text", { class: extra, x: x.toFixed(1), y: y.toFixed(1), "text-anchor": anchor, text });
     labels.replaceChildren(
-      word("V(s), state by state", end, 13, "end"), word(data.log ? "sweeps, on a logarithmic axis" : "sweeps", end, height() - 3, "end"),
+      word("V(s), state by state", TIME.left, 11, "start"), word(data.log ? "sweeps, on a logarithmic axis" : "sweeps", end, height() - 3, "end"),
       ...data.truth.map((_, k) => word(state(k), TIME.left - 9, row(k) + TIME.row / 2 + 4, "end", "")),
       word("V(s₀)", TIME.left + 6, curve().top + 11, "start", "over"),
       ...data.ticks.filter((n) => n <= seen).map((n) => word(n, x(n), curve().bottom + 16, "middle")));
@@ -384,7 +384,7 @@ function chainTime(shown, now, value, move) {
     flags.replaceChildren(...marks);
     const place = x(now.t).toFixed(1);
     for (const node of [cursor, hit]) set(node, { d: `M${place},${TIME.top - 4}V${curve().bottom}` });
-    set(knob, { cx: place, cy: TIME.top - 6 });
+    set(knob, { cx: place, cy: TIME.top - 9 });
     set(handle, { "aria-valuemin": 0, "aria-valuemax": data.sweeps, "aria-valuenow": now.t, "aria-valuetext": `sweep ${now.t}: V(s₀) ${share(value(now.t, 0))}` });
   }
 
