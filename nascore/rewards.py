@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

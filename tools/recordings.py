@@ -58,6 +58,9 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-asng": {"method": "asng"},
         "digits-proxyless": {"method": "proxyless"},
         "digits-snas-one-hot": {"method": "snas", "options": {"sample": "one-hot"}},
+        "digits-reinforce": {"method": "reinforce"},
+        "digits-td": {"method": "td"},
+        "digits-rudder": {"method": "rudder"},
     }
 
 

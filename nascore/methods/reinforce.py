@@ -13,6 +13,7 @@ There is no controller: edges are independent. For one that is a network see ``n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -40,7 +41,7 @@ Level = Literal["single", "bi"]
     **rewards.KNOBS,
     **policy.KNOBS,
     weight_lr=WEIGHT_LR,
-    architecture_lr=ARCHITECTURE_LR,
+    architecture_lr=replace(ARCHITECTURE_LR, value=0.3),  # of benchmarks/tuning.py
     weight_decay=WEIGHT_DECAY,
 )
 def reinforce(

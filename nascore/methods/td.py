@@ -23,6 +23,7 @@ that the problem itself has no delay; an order gives it one. ENAS does decide in
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -33,7 +34,7 @@ from nascore.run import Knob, Knobs, Step, Traits, declare
 from nascore.task import ARCHITECTURE_LR, WEIGHT_DECAY, WEIGHT_LR, Task
 
 KNOBS = {
-    "trace": Knob(0.9, 0, 1, "trace λ", group="policy", help="0: the next value; 1: the reward itself."),
+    "trace": Knob(0, 0, 1, "trace λ", group="policy", help="0: the next value; 1: the reward itself."),
     "critic_lr": Knob(0.1, 0, 1, "step size of the critic", group="policy", help="1: all of the new target."),
     "bonus": policy.KNOBS["bonus"],
 }
@@ -45,7 +46,7 @@ KNOBS = {
     **rewards.KNOBS,
     **KNOBS,
     weight_lr=WEIGHT_LR,
-    architecture_lr=ARCHITECTURE_LR,
+    architecture_lr=replace(ARCHITECTURE_LR, value=0.3),  # of benchmarks/tuning.py
     weight_decay=WEIGHT_DECAY,
 )
 def td(task: Task, knobs: Knobs) -> Iterator[Step]:
