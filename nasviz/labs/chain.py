@@ -254,7 +254,7 @@ class Chain(Shown):
     def _lawful(self, last: int, log: bool) -> dict[str, Any]:
         chance = _law(self.setting.delay, self.setting.step, last)
         gap = float(np.abs(chance - self.values[:, 0]).max())
-        close = f"to within {gap:.0e}" if gap else "to the last bit"
+        close = "but for rounding" if gap < 1e-12 else f"to within {gap:.0e}"  # what rounding does differs by machine
         return {
             "points": [[n, float(chance[n])] for n in _spaced(last, 24, log)],
             "text": f"Rings: Pr[B₁ + … + Bₙ ≥ {self.setting.delay}] with Bᵢ ~ Bernoulli(aᵢ), eq. (5). It is V(s₀) "
@@ -467,7 +467,7 @@ def tapes(process: mdp.MDP) -> Chart:
     return page(
         "What each decision is paid, in every trajectory",
         "In front the options taken. The first entry on the right also holds what was to be expected before anything "
-        f"was decided. Every row sums to the same on both sides{f', to within {sums:.0e}' if sums else ''}.",
+        f"was decided. Every row sums to the same on both sides{', but for rounding' if sums < 1e-12 else f', to {sums:.0e}'}.",
         26 + high * len(episodes),
         *body,
     )
