@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -190,6 +191,43 @@ def test_an_agent_meets_the_same_process() -> None:
     assert env.step(0)[:4] == (0, 0.0, False, True)  # the normal cell has no such operation
     with pytest.raises(UserError, match="action: 3 is not a whole number from 0 to 2"):
         env.step(3)
+
+
+def q_lambda(env: gymnasium.Env, episodes: int, step: float = 0.5, lam: float = 0.8, explore: float = 0.5):
+    """Watkins's Q(λ) (Sutton and Barto, 1st edition, section 7.6), which knows nothing of the process but gymnasium."""
+    q = np.zeros((env.observation_space.n, env.action_space.n))
+    env.action_space.seed(0)
+    rng = np.random.default_rng(1)  # another stream than the actions'
+    for episode in range(episodes):
+        state, info = env.reset(seed=episode)
+        trace, done = np.zeros_like(q), False
+        while not done:
+            mask = info["action_mask"]
+            best = np.where(mask, q[state], -np.inf)
+            action = env.action_space.sample(mask) if rng.random() < explore else best.argmax()
+            if best[action] < best.max():
+                trace[:] = 0  # what came before did not lead here by the greedy policy
+            trace[state, action] = 1
+            after, reward, done, cut, info = env.step(action)
+            assert not cut
+            future = 0 if done else np.where(info["action_mask"], q[after], -np.inf).max()
+            q += step * (reward + future - q[state, action]) * trace
+            trace *= lam
+            state = after
+    return q
+
+
+@pytest.mark.parametrize("mdp", [chain(6), three()], ids=["chain", "building"])
+def test_another_agent_finds_the_optimal_policy(mdp: MDP) -> None:
+    """Through gymnasium's interface alone: its greedy episode is the best one, and it knows the worth of every action."""
+    values, best = mdp.optimal()
+    found = q_lambda(environment(mdp), episodes=200)
+    greedy = np.where(mdp.allowed, found, -np.inf).argmax(-1)
+    episode = mdp.episode(np.eye(found.shape[1])[greedy] * mdp.allowed, RNG)
+    assert sum(episode.rewards) == values[0]
+    for state, action in zip(episode.states, episode.actions, strict=False):
+        assert best[state, action]
+        assert found[state, action] == pytest.approx(values[state], abs=1e-3)
 
 
 def test_without_gymnasium_it_says_what_to_install() -> None:
