@@ -463,11 +463,10 @@ def tapes(process: mdp.MDP) -> Chart:
                 middle = x + (wide - 5) / 2
                 colour = INK["panel"] if dark > 0.55 and reward else INK["ink"] if reward else INK["soft"]
                 body.append(text(middle, y + 17, size if reward else "0", 12, colour, text_anchor="middle"))
-    sums = max(abs(float(r.sum()) - sum(e.rewards)) for r, e in zip(paid, episodes, strict=True))
     return page(
         "What each decision is paid, in every trajectory",
         "In front the options taken. The first entry on the right also holds what was to be expected before anything "
-        f"was decided. Every row sums to the same on both sides{', but for rounding' if sums < 1e-12 else f', to {sums:.0e}'}.",
+        "was decided. Every row sums to the same on both sides.",
         26 + high * len(episodes),
         *body,
     )
