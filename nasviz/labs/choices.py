@@ -355,10 +355,11 @@ def grid(gates: str = "", credit: str = "", levels: int = 0) -> Chart:
 
     The combination given is framed.
     """
-    left, top, wide, high = 92.0, 26.0, (WIDTH - 92 - 16) / len(CREDIT), 34.0
+    left, top, wide, high = 92.0, 38.0, (WIDTH - 92 - 16) / len(CREDIT), 34.0
     parts = []
     for k, name in enumerate(CREDIT):
-        parts.append(text(left + (k + 0.5) * wide, top - 9, name, 11.5, text_anchor="middle", font_weight=600))
+        y = top - 9 - 13 * (k % 2)  # long words are wider than a column
+        parts.append(text(left + (k + 0.5) * wide, y, name, 11.5, text_anchor="middle", font_weight=600))
     for r, one in enumerate(GATES):
         y = top + r * high
         parts.append(text(16, y + high / 2 + 4, one, 11.5, font_weight=600))
@@ -377,9 +378,9 @@ def grid(gates: str = "", credit: str = "", levels: int = 0) -> Chart:
                 words = f"{_short(*found)} {level}" if found else f"· {level}"
                 place = y + high / 2 + 4 + (j - (len(rows) - 1) / 2) * 12.5
                 weight = 700 if (one, other, level) == (gates, credit, levels) else 400
-                ink = INK["ink"] if found else INK["soft"]
+                ink, size = INK["ink"] if found else INK["soft"], min(9.5, 1.6 * (wide - 3) / len(words))
                 parts.append(
-                    text(left + (k + 0.5) * wide, place, words, 9.5, ink, text_anchor="middle", font_weight=weight)
+                    text(left + (k + 0.5) * wide, place, words, size, ink, text_anchor="middle", font_weight=weight)
                 )
     return picture(
         "How gates are drawn (rows) × how credit returns (columns)",
@@ -418,7 +419,7 @@ def passes(traits: Traits) -> str:
 def matrix() -> Chart:
     """The method files by their traits, which the tests check against what the code does."""
     found = rows()
-    places = (16, 214, 278, 342, 386, 448, 510, 572, 638)
+    places = (16, 212, 276, 352, 390, 456, 514, 574, 640)
     high, top, most = 21.0, 20.0, max(8 * t.passes[0] + t.passes[1] for _, t in found)
     parts = [text(x, top - 6, name, 10.5, INK["soft"]) for x, name in zip(places, COLUMNS, strict=True)]
     for r, (name, traits) in enumerate(found):
