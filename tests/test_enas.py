@@ -78,17 +78,18 @@ def test_the_reward_is_the_accuracy_of_search_less_the_price_and_the_bonus(drawn
     assert float(step.metrics["reward"]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_ppo_moves_the_controller_once_enough_children_are_collected(monkeypatch):
+@pytest.mark.parametrize("update", ["reinforce", "ppo"])
+def test_the_controller_moves_once_enough_children_are_collected(update, monkeypatch):
     made, init = [], controllers.LSTM.__init__
     monkeypatch.setattr(controllers.LSTM, "__init__", lambda self, *args: made.append(self) or init(self, *args))
-    iterator, before, moved = begin(small(), update="ppo"), None, []
+    iterator, before, moved = begin(small(), update=update), None, []
     for _ in range(12):
         next(iterator)
         now = made[0].head.detach().clone()
         moved.append(before is not None and not torch.equal(now, before))
         before = now
         next(iterator)
-    assert [t for t, each in enumerate(moved) if each] == [module.COLLECTED["ppo"] - 1]
+    assert [t for t, each in enumerate(moved) if each] == [module.COLLECTED - 1]
 
 
 def test_the_child_derived_is_the_best_of_those_drawn(monkeypatch):

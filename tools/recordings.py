@@ -56,6 +56,10 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-bayesnas": {"method": "bayesnas"},
         "digits-gdas": {"method": "gdas"},
         "digits-asng": {"method": "asng"},
+        # The bounds of the authors' micro search keep the controller near uniform; then the controller let off them.
+        "digits-enas": {"method": "enas"},
+        "digits-enas-free": {"method": "enas", "knobs": {"tanh_constant": 2.5, "op_tanh_reduce": 1}},
+        "digits-enas-micro": {"method": "enas", "options": {"cell": "micro"}},
         "digits-proxyless": {"method": "proxyless"},
         "digits-snas-one-hot": {"method": "snas", "options": {"sample": "one-hot"}},
         "digits-reinforce": {"method": "reinforce"},
