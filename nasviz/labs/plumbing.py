@@ -26,8 +26,8 @@ from nascore.run import HALF_PHASES, Knobs, Step, torch_threads
 from nascore.task import Batch, Optimisers, Outcome, Task, make_task
 from nasviz.charts import INK, Chart
 from nasviz.frames import brief
+from nasviz.labs.choices import called
 from nasviz.labs.drawing import WIDTH, box, text
-from nasviz.labs.race import NAMES
 from nasviz.markup import sheet
 from nasviz.widgets import Shown
 from nasviz.widgets.plumbing import PlumbingView
@@ -476,8 +476,6 @@ def _sizes(half: Half, places: Mapping[str, tuple[float, float]]) -> str:
 
 # --------------------------------------------------------------------------------------------------------- the panel
 
-TITLES = {"reinforce": "REINFORCE", "td": "TD actor-critic", "rudder": "RUDDER", "enas": "ENAS"}
-
 
 EARLIER = 2  # iterations before the first that is shown: a first reward is its own baseline, so that nothing moves
 
@@ -532,13 +530,13 @@ class Plumbing(Shown):
                 _on("told", {frame}, text(16, ROW - 12, telling(found, frame), 11, INK["soft"], **{"class": "line"}))
                 for frame in self.frames()
             ]
-            body = diagram(_title(name), found) + "".join(told)
+            body = diagram(called(name), found) + "".join(told)
             parts.append(f'<g transform="translate(0 {k * ROW:g})">{body}</g>')
         return f'<g class="plumbing">{STYLE}<g data-frame="">{"".join(parts)}</g></g>'
 
     def text(self, frame: str = "0 backward") -> str:
         """What happens in a frame, a line for each method."""
-        return "\n".join(f"{_title(name)}: {telling(found, frame)}" for name, found in self.found.items())
+        return "\n".join(f"{called(name)}: {telling(found, frame)}" for name, found in self.found.items())
 
     def shown(self) -> dict[str, Any]:
         """What is drawn, as plain JSON data: the widget reads only this."""
@@ -565,10 +563,6 @@ class Plumbing(Shown):
             self._view = PlumbingView(shown=self.shown(), status={})
             self._view.on_command(self.hear)
         return self._view
-
-
-def _title(name: str) -> str:
-    return TITLES.get(name) or NAMES.get(name, name.upper())
 
 
 def plumbing(*names: str, seed: int = 0) -> Plumbing:
