@@ -219,7 +219,7 @@ def q_lambda(env: gymnasium.Env, episodes: int, step: float = 0.5, lam: float = 
 
 @pytest.mark.parametrize("mdp", [chain(6), three()], ids=["chain", "building"])
 def test_another_agent_finds_the_optimal_policy(mdp: MDP) -> None:
-    """Through gymnasium's interface alone: its greedy episode is the best one, and it knows the worth of every action."""
+    """Through gymnasium's interface alone: its greedy episode is the best one, and it knows what that is worth."""
     values, best = mdp.optimal()
     found = q_lambda(environment(mdp), episodes=200)
     greedy = np.where(mdp.allowed, found, -np.inf).argmax(-1)
