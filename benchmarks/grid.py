@@ -12,6 +12,7 @@ import json
 import platform
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +40,9 @@ LONG = 128
 WITHOUT_NONE = replace(TOY, ops=tuple(op for op in TOY.ops if op != "none"), name="TOY without none").to_json()
 TOGETHER = 5  # long searches that share one network
 EVERY = 60  # iterations between two points of a curve
+DRAWN = 5  # children drawn last, whose mean accuracy is that of the policy
+UNDERTUNED = 0.02  # SNAS's learning rate of logits; for a reward it is too small, see tuning.py
+REWARDED = 48  # epochs in which a method that learns from a reward takes the processor time that SNAS takes in 32
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "runs" / "grid.jsonl"
 SYMBOLS = {"lam": "λ", "eta": "η"}
@@ -56,6 +60,7 @@ class Setting:
         retrain: epochs for which its child (own rule) is also trained from new weights; 0 is not at all.
         ranking: whether the 60 children of ``nascore.ranking`` are measured with its weights.
         space, partial: of the task; the space by name, or its JSON.
+        drawn: whether the accuracy of children drawn from the policy is measured on the way.
     """
 
     method: str
@@ -67,6 +72,7 @@ class Setting:
     ranking: bool = False
     space: str = "TOY"
     partial: int = 1
+    drawn: bool = False
 
     @property
     def name(self) -> str:
@@ -78,9 +84,12 @@ class Setting:
         return " ".join(words) + ("" if space == "TOY" else f", {space}")
 
 
+MEASURED = ("retrain", "ranking", "space", "partial", "drawn")
+
+
 def of(method: str, seed: int = 0, epochs: int = 32, **given: Any) -> Setting:
     """A setting from plain arguments: of those that are not fields, text is an option and a number a knob."""
-    measured = {name: given.pop(name) for name in ("retrain", "ranking", "space", "partial") if name in given}
+    measured = {name: given.pop(name) for name in MEASURED if name in given}
     options = tuple((name, value) for name, value in given.items() if isinstance(value, str))
     knobs = tuple((name, float(value)) for name, value in given.items() if not isinstance(value, str))
     return Setting(method, options, knobs, seed, epochs, **measured)
@@ -91,10 +100,10 @@ Group = tuple[Setting, ...]
 
 # Every search that the claims compare.
 CORE = (
-    of("snas", retrain=32, ranking=True),
+    of("snas", retrain=32, ranking=True, drawn=True),
     of("darts", level="bi", retrain=32, ranking=True),
     of("nasp", retrain=32, ranking=True),
-    of("random", retrain=32, ranking=True),
+    of("random", retrain=32, ranking=True, drawn=True),
     of("darts", level="single", retrain=32),
     of("darts", order="second", retrain=32),
     of("darts", epochs=SHORT, level="bi", retrain=32),
@@ -111,11 +120,29 @@ LARGER = (
     of("darts", epochs=LARGE_SHORT, level="bi", retrain=LARGE_EPOCHS, space=LARGE),
 )
 
+# Credit by a reward, against SNAS and uniform sampling, which are in ``CORE``.
+CREDIT = (
+    of("reinforce", retrain=32, drawn=True),
+    of("reinforce", retrain=32, drawn=True, architecture_lr=UNDERTUNED),
+    of("td", retrain=32, drawn=True),
+    of("rudder", retrain=32, drawn=True),
+    of("enas", retrain=32, drawn=True),
+    of("enas", retrain=32, drawn=True, tanh_constant=2.5, op_tanh_reduce=1),  # free to decide
+    of("enas", retrain=32, drawn=True, cell="micro"),
+)
+PATIENT = tuple(replace(CREDIT[k], epochs=REWARDED) for k in (0, 2, 3))
+
 
 def core(seeds: Sequence[int]) -> Iterator[Group]:
     """All methods as they are by default."""
     for seed in seeds:
         yield from ((replace(setting, seed=seed),) for setting in CORE)
+
+
+def credit(seeds: Sequence[int]) -> Iterator[Group]:
+    """Methods that learn from a reward, at SNAS's updates and at its processor time."""
+    for seed in seeds:
+        yield from ((replace(setting, seed=seed),) for setting in (*CREDIT, *PATIENT))
 
 
 def sweeps(seeds: Sequence[int]) -> Iterator[Group]:
@@ -144,7 +171,7 @@ def without_none(seeds: Sequence[int]) -> Iterator[Group]:
         yield tuple(of("darts", seed, LONG, level="bi", space=WITHOUT_NONE) for seed in part)
 
 
-PARTS: tuple[Callable[[Sequence[int]], Iterator[Group]], ...] = (core, sweeps, long, larger, without_none)
+PARTS: tuple[Callable[[Sequence[int]], Iterator[Group]], ...] = (core, credit, sweeps, long, larger, without_none)
 
 
 def grid(seeds: int) -> list[Group]:
@@ -158,13 +185,16 @@ def grid(seeds: int) -> list[Group]:
 class Watch:
     """What is kept of a run as it goes: a curve now and then, and which operation leads on every edge, at every step.
 
-    Accuracies of the curve are on valid; the child is the argmax one, with its inherited weights.
+    Accuracies of the curve are on valid; the child is the argmax one, with its inherited weights. With ``drawn`` they
+    are also of the ``DRAWN`` children drawn last, recalibrated, in the mean.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, drawn: bool = False):
         self.run = run
         self.last: Step | None = None
+        self.entropy: float | None = None  # of the policy, where one is told
         self.curve: list[Found] = []
+        self._gates: deque[Any] | None = deque(maxlen=DRAWN) if drawn else None
         self._leaders: list[NDArray[np.int64]] = []
 
     def see(self, step: Step) -> None:
@@ -175,9 +205,13 @@ class Watch:
         from nascore.run import HALF_PHASES
 
         self.last = step
+        if self.run.method.traits.probs in ("simplex", "conditional"):
+            self.entropy = step.metrics.get("entropy", self.entropy)
         if step.phase in HALF_PHASES:
             return
         task = self.run.task
+        if self._gates is not None:
+            self._gates.append(np.asarray(step.gates))
         probs = np.where(task.space.allowed, np.asarray(step.probs), -np.inf)
         self._leaders.append(probs.argmax(-1))
         if len(self._leaders) % EVERY == 0:
@@ -190,8 +224,19 @@ class Watch:
                     "recalibrated": child["child_accuracy_recalibrated"],
                     **{name: float(step.metrics[name]) for name in ("updates", "examples", "cpu_seconds")},
                     "skips": skips(task.space.ops, probs),
+                    **self._policy(),
                 }
             )
+
+    def _policy(self) -> Found:
+        """The policy's entropy in nats a decision, and what its children are worth."""
+        from nascore import evaluate
+
+        found: Found = {} if self.entropy is None else {"entropy": self.entropy}
+        if self._gates:
+            each = [evaluate.inherited(self.run.task, cells_drawn(self.run, gates)) for gates in self._gates]
+            found["drawn"] = sum(one["child_accuracy_recalibrated"] for one in each) / len(each)
+        return found
 
     def history(self) -> Found:
         """How often a leader changed, and for every edge when it last appeared or went, as a share of the search.
@@ -207,6 +252,17 @@ class Watch:
         if "none" in ops:
             found |= lives(leaders != ops.index("none"))
         return found
+
+
+def cells_drawn(run: Run, gates: NDArray[Any]) -> dict[str, CellGraph]:
+    """The child behind a step's gates. The largest gate of a relaxed draw is an exact draw, at any temperature."""
+    import numpy as np
+
+    from nascore import controllers
+
+    if run.method.traits.gates == "controller":  # gates count, and an edge may have two operations
+        return controllers.cells_of(run.task.space, np.rint(gates).astype(int))
+    return run.task.space.decode(gates)
 
 
 def lives(there: NDArray[np.bool_]) -> Found:
@@ -247,7 +303,7 @@ def search(group: Group) -> list[Found]:
         task = make_task("digits", seed=setting.seed, epochs=setting.epochs, **own)
         run = Run(method, task, knobs, options=dict(setting.options))
         run.children = False  # the curve measures fewer of them
-        watches.append(Watch(run))
+        watches.append(Watch(run, setting.drawn))
     if len(group) == 1:
         for step in watches[0].run:
             watches[0].see(step)
@@ -267,9 +323,11 @@ def measure(setting: Setting, watch: Watch, together: int = 1) -> Found:
     task, step, own_rule = watch.run.task, watch.last, watch.run.method.own_rule
     assert step is not None
     kept = ["child_cost", "cpu_seconds", "updates", "examples"]
-    if watch.run.method.traits.probs == "simplex":  # of other probabilities these two say nothing
-        kept += ["entropy", "cost"]
+    if watch.run.method.traits.probs == "simplex":  # of other probabilities it says nothing
+        kept.append("cost")
     found: Found = {name: float(step.metrics[name]) for name in kept}
+    if watch.entropy is not None:
+        found["entropy"] = watch.entropy
     found |= watch.history()
     test, gates = task.images("test"), torch.as_tensor(step.gates)
     found["supernet"] = evaluate.accuracy(task.network, test, gates)
