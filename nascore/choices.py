@@ -3,7 +3,8 @@
 The network is a pure function of its gates, so a weight-sharing search is two choices, and whether the architecture
 learns from other images than the weights.  ``assemble`` writes the generator for any combination that makes sense
 from the fragments below; its text, ``method.source``, is what runs.  ``named`` tells which method file a combination
-is, by that file's ``Traits``.
+is, by that file's ``Traits``.  A controller, which is a network that decides (``nascore.methods.enas``), is none of
+these fragments: it learns no table of its own that they could move.
 """
 
 from __future__ import annotations
