@@ -38,6 +38,10 @@ def test_a_reward_creeps_back(page: Page, lab: Lab) -> None:
         expect(root.locator(".said")).to_contain_text("You said 7. V(s₀) reaches ½ after 6 sweeps.", timeout=PATIENCE)
         until(lambda: chosen("t") == "13", "the end")
         expect(button("Play")).to_be_visible()
+        button(".1").click()  # another question
+        expect(root.get_by_text("Predict")).to_be_visible()
+        expect(root.get_by_label("your guess")).to_have_value("")
+        assert chosen("t") == "0"
         root.get_by_label("hide what is to come").uncheck()
 
         # Every control arrives, and the delay by keys.
