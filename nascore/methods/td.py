@@ -14,7 +14,8 @@ a_0 … a_{t−1}, T decisions, and nothing is paid before the last one, which p
     (5)  ∇J ≈ Σ_t ∇ log π(a_t) A_t
 
 At λ = 1, A_t = R − V(s_t): REINFORCE with a baseline that knows the prefix. At λ = 0 a decision learns from the next
-value alone, and R takes T episodes to reach the first one.
+value alone, and R takes T episodes to reach the first one. V starts at 0 and follows a reward that rises as the weights
+learn, so that nearly every A_t is positive: at a high rate, what happens to be drawn early is kept.
 
 **The order of the decisions is a choice of this model.** All edges are drawn at once and none depends on another, so
 that the problem itself has no delay; an order gives it one. ENAS does decide in an order, and uses REINFORCE, not TD.
