@@ -3,8 +3,8 @@ Reinforcement Learning", Machine Learning 1992, for the edge decisions of a cell
 
 The equations are those of ``nascore.policy`` and ``nascore.rewards``. One architecture Z is drawn from p = softmax(α),
 its reward R is one number, and R − b makes every decision in it likelier: none learns whether it was the one that
-mattered. Nothing is differentiated but log p, so R may be an accuracy, which has no derivative. While the weights learn,
-R rises and b lags behind: most of R − b is positive, and at a high rate what happens to be drawn early is kept.
+mattered. Nothing is differentiated but log p, so R may be an accuracy, which has no derivative. As the weights learn, R
+rises and b lags behind: R − b is positive most of the time, and at a high rate what happens to be drawn early is kept.
 
 By default weights and logits learn from the same batch and the same pass, as in SNAS, so that the two differ in credit
 alone; ``level="bi"`` rewards on images of its own and with a sample of its own, as Pham et al. do in "ENAS", ICML 2018.
