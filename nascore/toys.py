@@ -10,8 +10,9 @@ these toys are for.  A ``Problem`` may hold many problems at once, on the axes b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -287,6 +288,30 @@ class Parity(NamedTuple):
     entropy: Float[Tensor, " step"]  # H(π) in nats; ln 2 where both best outcomes are equally probable
 
 
+def climb(policy: Controller, bonus: float = 0.1, seed: int = 0, lr: float = 0.02) -> Iterator[controllers.Policy]:
+    """The ``policy`` of ``xor`` before each of its steps, without end: the same object, which changes."""
+    choose("policy", policy, get_args(Controller))
+    number("bonus", bonus, low=0)
+    noise = Generator().manual_seed(seed)
+    made = controllers.Factorised if policy == "factorised" else controllers.LSTM
+    controller: controllers.Policy = made(PARITY, noise)
+    outcomes = controllers.every(PARITY)
+    adam = torch.optim.Adam(controller.parameters(), lr=lr)
+    while True:
+        yield controller
+        log_likelihood = controller(outcomes).log_likelihood
+        p = log_likelihood.exp()
+        j, h = (p * differ(outcomes)).sum(), -(p * log_likelihood).sum()
+        adam.zero_grad()
+        (-j - bonus * h).backward()
+        adam.step()
+
+
+def differ(outcomes: Float[Tensor, "path decision option"]) -> Float[Tensor, " path"]:
+    """R of ``xor``: 1 if the two decisions differ, else 0."""
+    return 1 - (outcomes[:, 0] * outcomes[:, 1]).sum(-1)
+
+
 def xor(policy: Controller, bonus: float = 0.1, seed: int = 0, steps: int = 150, lr: float = 0.02) -> Parity:
     """A ``policy`` of ``nascore.controllers`` on R = 1 if a₁ ≠ a₂ else 0, with Adam up the exact gradient of J + βH.
 
@@ -297,23 +322,8 @@ def xor(policy: Controller, bonus: float = 0.1, seed: int = 0, steps: int = 150,
     Raises:
         UserError: an unknown policy, or a bonus below 0.
     """
-    choose("policy", policy, get_args(Controller))
-    number("bonus", bonus, low=0)
-    noise = Generator().manual_seed(seed)
-    made = controllers.Factorised if policy == "factorised" else controllers.LSTM
-    controller: controllers.Policy = made(PARITY, noise)
     outcomes = controllers.every(PARITY)
-    reward = (outcomes[:, 0, 0] != outcomes[:, 1, 0]).to(outcomes.dtype)
-    adam = torch.optim.Adam(controller.parameters(), lr=lr)
-    joint, rewards, entropies = [], [], []
-    for _ in range(steps):
-        log_likelihood = controller(outcomes).log_likelihood
-        p = log_likelihood.exp()
-        j, h = (p * reward).sum(), -(p * log_likelihood).sum()
-        joint.append(p.detach().view(2, 2))
-        rewards.append(j.detach())
-        entropies.append(h.detach())
-        adam.zero_grad()
-        (-j - bonus * h).backward()
-        adam.step()
-    return Parity(torch.stack(joint), torch.stack(rewards), torch.stack(entropies))
+    way = islice(climb(policy, bonus, seed, lr), steps)
+    log_p = torch.stack([controller(outcomes).log_likelihood.detach() for controller in way])
+    p = log_p.exp()
+    return Parity(p.view(-1, 2, 2), (p * differ(outcomes)).sum(-1), -(p * log_p).sum(-1))
