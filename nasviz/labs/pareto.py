@@ -149,17 +149,17 @@ def pareto(
     y: str = "accuracy after training alone",
 ) -> Exploration:
     """``trade`` with sliders for the target, the two exponents and λ."""
-    sliders = {
-        "target": Slider(target, 0.05, 1, 0.01, "target cost T"),
-        "below": Slider(below, -1, 0, 0.01, "exponent below T"),
-        "above": Slider(above, -1, 0, 0.01, "exponent above T"),
-        "lam": Slider(lam, 0, 1, 0.01, "penalty λ"),
-    }
 
     def draw(**values: float) -> Chart:
         return trade(points, searches=searches, x=x, y=y, **values)
 
-    return explore(draw, **sliders)
+    return explore(
+        draw,
+        target=Slider(target, 0.05, 1, 0.01, "target cost T"),
+        below=Slider(below, -1, 0, 0.01, "exponent below T"),
+        above=Slider(above, -1, 0, 0.01, "exponent above T"),
+        lam=Slider(lam, 0, 1, 0.01, "penalty λ"),
+    )
 
 
 Range = tuple[float, float]
