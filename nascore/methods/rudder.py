@@ -33,7 +33,7 @@ from nascore.task import ARCHITECTURE_LR, WEIGHT_DECAY, WEIGHT_LR, Task
 
 KNOBS = {
     "memory": Knob(0.99, 0, 1, "memory of the return model", group="policy", help="1/(1 − d) rewards are remembered."),
-    "ridge": Knob(3, 0.01, 1000, "caution of the return model", log=True, group="policy", help="Large: no credit."),
+    "ridge": Knob(10, 0.01, 1000, "caution of the return model", log=True, group="policy", help="Large: no credit."),
     "lessons": Knob(
         0, 0, 1, "more evaluations", toggle=True, group="policy", help="Another child a step, for the model alone."
     ),
