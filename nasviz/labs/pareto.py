@@ -212,11 +212,12 @@ def _search(across: Range, up: Range, n: int, name: str, cost: Values, accuracy:
     ink = ("#0f8a8a", "#8a3ffc", BEYOND, "#c0392b")[n % 4]
     places = [_at(across, up, *place) for place in zip(cost, accuracy, strict=True)]
     x, y = places[-1]
+    side = 1 if x < (LEFT + RIGHT) / 2 else -1
     return [
         path(places, ink, stroke_width=1.4, opacity=0.7, clip_path="url(#plane)"),
         *(dot(*place, 2.2, ink, clip_path="url(#plane)") for place in places),
         dot(x, y, 5, ink),
-        text(x + 8, y + 4, name, 11, ink, halo=INK["panel"]),
+        text(x + side * 8, y + 4, name, 11, ink, INK["panel"], text_anchor="start" if side > 0 else "end"),
     ]
 
 
