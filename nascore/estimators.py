@@ -196,13 +196,9 @@ def td_credit(
 
     λ = 1 is R − V(s_t), Monte Carlo with a baseline; λ = 0 is δ_t, TD's and, with a return model for V, RUDDER's.
     """
-    decisions = values.shape[1] - 1
-    known = torch.cat([values[:, :-1], reward[:, None]], 1)
-    errors = known.diff(dim=1)  # δ_l = V(s_{l+1}) − V(s_l), eq. (2)
-    found, running = torch.empty_like(errors), torch.zeros_like(reward)
-    for place in reversed(range(decisions)):
-        running = errors[:, place] + lam * running
-        found[:, _order(order, decisions)[place]] = running
+    errors = td.differences(values[:, :-1], reward)  # δ_l, eq. (2)
+    found = torch.empty_like(errors)
+    found[:, _order(order, errors.shape[1])] = td.traced(errors, lam)
     return found
 
 
