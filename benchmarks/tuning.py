@@ -1,4 +1,4 @@
-"""How fast a policy should learn: inherited and retrained accuracy of REINFORCE and TD by learning rate.
+"""How fast a policy should learn: inherited and retrained accuracy of REINFORCE, TD and RUDDER by learning rate.
 
 ``python benchmarks/tuning.py`` completes ``benchmarks/results/tuning.json``, a row a search of digits as long as any
 other, with the seeds 100 to 102, which no comparison uses. What counts is the child's accuracy on valid with inherited
@@ -30,6 +30,7 @@ GRID: list[tuple[str, dict[str, float], tuple[float, ...]]] = [
     ("reinforce", {}, (0.02, 0.1, 0.2, 0.3, 0.4, 0.8)),
     ("td", {"trace": 0}, (0.1, 0.3)),
     ("td", {"trace": 0.9}, (0.1, 0.3)),
+    ("rudder", {}, (0.02, 0.05, 0.15)),
 ]
 
 

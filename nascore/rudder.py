@@ -101,7 +101,7 @@ def redistributed(mdp: MDP, predictions: Float[ndarray, "state action"]) -> MDP:
     """
     before, so_far = np.zeros(len(mdp.follows)), np.zeros(len(mdp.follows))  # g and the rewards on the way to a state
     reward = np.zeros_like(mdp.reward)
-    reached = set()
+    reached = set(np.flatnonzero(mdp.start).tolist())
     for s, a, after in _steps(mdp):
         if after in reached:
             raise UserError(f"mdp: state {after} is reached in more than one way, but has to tell its past.")

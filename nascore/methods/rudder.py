@@ -47,7 +47,7 @@ KNOBS = {
     **policy.KNOBS,
     **KNOBS,
     weight_lr=WEIGHT_LR,
-    architecture_lr=replace(ARCHITECTURE_LR, value=0.05),
+    architecture_lr=replace(ARCHITECTURE_LR, value=0.05),  # of benchmarks/tuning.py
     weight_decay=WEIGHT_DECAY,
 )
 def rudder(task: Task, knobs: Knobs) -> Iterator[Step]:
