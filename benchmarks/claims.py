@@ -1,4 +1,4 @@
-"""What of the papers' claims shows on digits: ten paired seeds, medians, bootstrap intervals, wins.
+"""What of the papers' claims shows: theorems, toys, and on digits ten paired seeds, medians, bootstrap intervals, wins.
 
 ``python benchmarks/claims.py --shipped`` prints the stored results and runs nothing. ``python benchmarks/claims.py
 [--seeds 10] [--jobs 1] [--store]`` completes the grid of searches (``grid.py``, an hour of one core when nothing is
@@ -27,18 +27,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import credit_claims
 import numpy as np
 from grid import (
     CACHE,
     CORE,
+    CREDIT,
+    DRAWN,
     ETAS,
     LARGE,
     LARGER,
     LONG,
+    PATIENT,
     PENALTIES,
     ROOT,
     SHORT,
     SHORT_SECOND,
+    UNDERTUNED,
     WITHOUT_NONE,
     Found,
     Setting,
@@ -47,20 +52,22 @@ from grid import (
     load,
     of,
 )
+from verdicts import TIE, VERDICTS, Claim, Values, above, claim, paired, quoted, share, single, tied
 
 from nascore.errors import UserError
-from nascore.paired import compare, interval, league, over_random, read_at
+from nascore.paired import interval, league, over_random, read_at
 from nascore.space import TOY
 
 STORED = ROOT / "benchmarks" / "results" / "claims.json"
 RUNS = ROOT / "nascore" / "recordings" / "digits-methods.json"
 ALONE = ROOT / "nascore" / "recordings" / "digits-ranking.json"
 COMMAND = "python benchmarks/claims.py --seeds {seeds}"
-TIE = 0.02  # accuracies that differ by less are called equal: ten of the 497 test images
-VERDICTS = ("exact", "reproduced", "partly", "not reproduced", "quoted", "not measured")
 
 SNAS, DARTS, NASP, RANDOM, SINGLE, SECOND, EQUAL, EQUAL_SECOND, *RIVALS = CORE
 LARGE_NASP, LARGE_DARTS = LARGER
+REINFORCE, STRAW_MAN, TD, RUDDER, ENAS, ENAS_FREE, ENAS_MICRO = CREDIT
+PATIENTLY = {REINFORCE: PATIENT[0], TD: PATIENT[1], RUDDER: PATIENT[2]}  # with SNAS's processor time
+USABLE = 0.8  # accuracy of the children drawn, on valid, that a search is timed to
 LONGER = of("darts", epochs=LONG, level="bi", retrain=32)
 NO_NONE = of("darts", epochs=LONG, level="bi", space=WITHOUT_NONE)
 LABELS = {
@@ -75,6 +82,9 @@ LABELS = {
     RIVALS[-1]: "PC-DARTS",
     LONGER: f"DARTS, 1st order, {LONG} epochs",
     NO_NONE: f"DARTS, 1st order, {LONG} epochs, no none",
+    STRAW_MAN: f"REINFORCE, learning rate {UNDERTUNED:g}",
+    ENAS_FREE: "ENAS, free to decide",
+    ENAS_MICRO: "ENAS, micro",
     LARGE_NASP: f"NASP, {LARGE_NASP.epochs} epochs, space {LARGE}",
     LARGE_DARTS: f"DARTS, 1st order, {LARGE_DARTS.epochs} epochs, space {LARGE}",
 }
@@ -87,11 +97,13 @@ NAMES = {
     "asap": "ASAP",
     "bayesnas": "BayesNAS",
     "proxyless": "ProxylessNAS",
+    "reinforce": "REINFORCE",
+    "td": "TD",
+    "rudder": "RUDDER",
+    "enas": "ENAS",
 }
 
 Rows = Mapping[Setting, Found]
-Values = dict[int, float]
-Claim = dict[str, Any]
 
 
 class MissingError(Exception):
@@ -103,8 +115,8 @@ class MissingError(Exception):
 
 def label(setting: Setting) -> str:
     """How people call a setting, without the seed."""
-    method, _, rest = setting.name.partition(" ")
-    return LABELS.get(replace(setting, seed=0)) or f"{NAMES.get(method, method)} {rest}".rstrip()
+    method = NAMES.get(setting.method, setting.method)
+    return LABELS.get(replace(setting, seed=0)) or setting.name.replace(setting.method, method, 1)
 
 
 def read(rows: Rows, setting: Setting, what: Callable[[Found], float | None] | str) -> Values:
@@ -135,63 +147,6 @@ def over(a: Values, b: Values) -> Values:
     return {seed: a[seed] / b[seed] for seed in a if seed in b}
 
 
-# Claims -------------------------------------------------------------------------------------------------------------
-
-
-def claim(text: str, paper: str, verdict: str, numbers: tuple[float, float, float] | None = None, n: int = 0) -> Claim:
-    """One claim as the table and the JSON show it; JSON has no nan. ``wins`` and ``p`` are those of pairs."""
-    ours, low, high = numbers or (None, None, None)
-    found = {"claim": text, "verdict": verdict, "n": n, "ours": ours, "low": low, "high": high, "paper": paper}
-    return found | {"wins": None, "p": None}
-
-
-def grade(middle: float, low: float, high: float, expected: Callable[[float], bool]) -> str:
-    """*Reproduced* if the whole interval is as claimed, *partly* if its middle is but not both ends, else not."""
-    if not expected(middle):
-        return "not reproduced"
-    return "reproduced" if expected(low) and expected(high) else "partly"
-
-
-def positive(value: float) -> bool:
-    """Whether a number is above 0."""
-    return value > 0
-
-
-def above(bound: float) -> Callable[[float], bool]:
-    """Whether a number is above ``bound``."""
-    return lambda value: value > bound
-
-
-def cleaned(*numbers: float) -> tuple[float, ...]:
-    """Numbers without what is left of 0.1 + 0.2 − 0.3, so that no verdict rests on rounding."""
-    return tuple(round(number, 9) for number in numbers)
-
-
-def single(text: str, paper: str, values: Values | Sequence[float], expected: Callable[[float], bool]) -> Claim:
-    """A claim about one number a seed."""
-    sample = list(values.values()) if isinstance(values, dict) else list(values)
-    numbers = cleaned(*interval(sample))
-    return claim(text, paper, grade(*numbers, expected), numbers, len(sample))
-
-
-def paired(text: str, paper: str, a: Values, b: Values, expected: Callable[[float], bool] = positive) -> Claim:
-    """A claim about a − b over paired seeds, by default that it is above 0; with a's wins and the sign test's p."""
-    found = compare(a, b)
-    numbers = cleaned(found.median, found.low, found.high)
-    entry = claim(text, paper, grade(*numbers, expected), numbers, found.n)
-    return entry | {"wins": found.wins, "p": found.p}
-
-
-def tied(text: str, paper: str, a: Values, b: Values) -> Claim:
-    """The claim that a and b differ by no more than ``TIE``."""
-    return paired(text, paper, a, b, lambda value: abs(value) <= TIE)
-
-
-def quoted(text: str, paper: str) -> Claim:
-    """A figure that is not ours."""
-    return claim(text, paper, "quoted")
-
-
 # The rows, by their number in the project's list of claims ----------------------------------------------------------
 
 
@@ -219,6 +174,51 @@ def read_curves(rows: Rows, setting: Setting) -> dict[int, list[Found]]:
     """The curve of every seed."""
     read(rows, setting, "cpu_seconds")
     return {other.seed: found["curve"] for other, found in rows.items() if replace(other, seed=0) == setting}
+
+
+def reached(column: str, level: float) -> Callable[[Found], float]:
+    """Updates until a curve, drawn straight between its points, reaches ``level``; all there were if it never does."""
+
+    def first(found: Found) -> float:
+        x, y = ([point[name] for point in found["curve"]] for name in ("updates", column))
+        for k, value in enumerate(y):
+            if value >= level:
+                return x[k] if k == 0 else float(np.interp(level, y[k - 1 : k + 1], x[k - 1 : k + 1]))
+        return float(x[-1])
+
+    return first
+
+
+def row_14(rows: Rows) -> Iterator[Claim]:
+    paper = "curves (SNAS, fig. 9), no number"
+    speed, usable = area("drawn"), reached("drawn", USABLE)
+    for setting in (*CREDIT, RANDOM):
+        name = label(setting)
+        text = f"SNAS's policy gets better faster than {name}: children drawn, mean over the search at equal updates"
+        yield paired(text, paper, read(rows, SNAS, speed), read(rows, setting, speed))
+        ours, theirs = at_equal_cpu(rows, SNAS, PATIENTLY.get(setting, setting), "drawn")
+        seconds = [np.median(list(read(rows, each, cpu_of_an_update).values())) for each in (SNAS, setting)]
+        told = f"{seconds[0]:.0f} and {seconds[1]:.0f} ms an update"
+        yield paired(f"… and at equal processor time, SNAS − {name} ({told})", paper, ours, theirs)
+        text = f"… in fewer updates to children of {USABLE:g}: {name} − SNAS (all that there were, if never)"
+        yield paired(text, paper, read(rows, setting, usable), read(rows, SNAS, usable))
+        text = f"… to a better child: retrained, SNAS − {name}"
+        yield paired(text, paper, read(rows, SNAS, "retrained.test"), read(rows, setting, "retrained.test"))
+    for better, worse, text, told in (
+        (REINFORCE, STRAW_MAN, "a learning rate that is too small makes a straw man of REINFORCE", "not told"),
+        (REINFORCE, TD, "TD, which has to hand a late reward back, is slower than REINFORCE", "stated (section 1.2)"),
+        (RUDDER, TD, "RUDDER is faster than TD", "stated (section 1.3)"),
+        (RUDDER, REINFORCE, "RUDDER is faster than REINFORCE", "stated (section 1.3)"),
+        (ENAS, RANDOM, "ENAS's controller is better than uniform sampling", "not told"),
+        (ENAS_FREE, ENAS, "ENAS learns more with a controller that is free to decide", "not told"),
+    ):
+        pair = f"children drawn, mean over the search at equal updates, {label(better)} − {label(worse)}"
+        yield paired(f"{text}: {pair}", told, read(rows, better, speed), read(rows, worse, speed))
+
+
+def cpu_of_an_update(found: Found) -> float:
+    """Milliseconds of processor time an update took."""
+    return 1000 * float(found["cpu_seconds"] / found["updates"])
 
 
 def row_15(rows: Rows) -> Iterator[Claim]:
@@ -514,15 +514,6 @@ def row_51(rows: Rows, alone: Mapping[str, Any] | None) -> Iterator[Claim]:
 # Toys and theorems --------------------------------------------------------------------------------------------------
 
 
-def share(text: str, paper: str, hits: int, n: int, expected: Callable[[float], bool]) -> Claim:
-    """A claim about the share of ``n`` problems, with its exact 95 % interval (Clopper and Pearson, 1934)."""
-    from scipy.stats import binomtest
-
-    ends = binomtest(hits, n).proportion_ci()
-    low, high = float(ends.low), float(ends.high)
-    return claim(text, paper, grade(hits / n, low, high, expected), (hits / n, low, high), n)
-
-
 def row_35() -> Iterator[Claim]:
     import torch
 
@@ -605,41 +596,6 @@ def row_39_toy(seeds: int = 10) -> Iterator[Claim]:
         yield share(text, "stated; toy from memory", int((shares == 1).sum()), seeds, above(0.5))
 
 
-def theorems() -> Iterator[Claim]:
-    """Rows 9 and 12, computed once more in float64: what is left is rounding."""
-    import torch
-
-    from nascore import credit, resource
-
-    generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
-    outputs, offset, z = draw(4, 6), draw(6), draw(1000, 4).softmax(-1).requires_grad_()
-    node = z @ outputs  # x_j of eq. (2), one edge, 1000 samples
-
-    def received(loss: torch.Tensor) -> torch.Tensor:
-        (gradient,) = torch.autograd.grad(loss.sum(), z, retain_graph=True)
-        return credit.edge_credit(z, gradient)  # eq. (5)
-
-    quadratic, affine = node.square().sum(-1) / 2, node @ offset + 3
-    alpha, price = draw(4), draw(4)
-    p = alpha.softmax(-1)
-    enumerated = sum(p[k] * credit.one_hot_score(torch.eye(4, dtype=p.dtype)[k], alpha) * price[k] for k in range(4))
-    found = {
-        "credit R equals the loss's change where the loss is affine: largest difference": received(affine)
-        - (affine - 3),
-        "credit R is twice the loss where the loss is quadratic, so the credit form is 2 x the gradient: ratio - 2": (
-            received(quadratic) / quadratic - 2
-        ),
-        "gradient of the expected cost, eq. (8), equals enumeration: largest difference": (
-            resource.exact(p, price) - enumerated
-        ),
-    }
-    for text, difference in found.items():
-        largest = float(difference.detach().abs().max())
-        verdict = "exact" if largest < 1e-12 else "not reproduced"
-        yield claim(text, "stated for any loss; exact as told here", verdict, (largest,) * 3, difference.numel())
-
-
 # Time a step --------------------------------------------------------------------------------------------------------
 
 OPERATIONS = (4, 7, 12)
@@ -675,7 +631,8 @@ def time_steps(rounds: int = 11, operations: Iterable[int] = OPERATIONS) -> dict
 def claims(rows: Rows, speed: Mapping[int, Mapping[str, list[float]]], alone: Mapping[str, Any] | None) -> list[Claim]:
     """Every claim with its row; where something was not measured it says so."""
     parts: list[tuple[int, Callable[[], Iterator[Claim]]]] = [
-        (9, theorems),
+        *credit_claims.ROWS.items(),
+        (14, lambda: row_14(rows)),
         (15, lambda: row_15(rows)),
         (16, lambda: row_16(rows)),
         (17, lambda: row_17(rows)),
@@ -738,6 +695,27 @@ def table(rows: Rows, settings: Sequence[Setting], columns: Mapping[str, str] = 
     return "\n".join(lines)
 
 
+def over_time(rows: Rows, column: str) -> str:
+    """A column of the curves, medians over seeds: a row a setting, a column a moment of the search."""
+    try:
+        curve = next(iter(read_curves(rows, SNAS).values()))
+    except MissingError as reason:
+        return str(reason)
+    updates = [f"{point['updates']:.0f}" for point in curve]
+    lines = [f"| updates | {' | '.join(updates)} |", "|---" * (len(updates) + 1) + "|"]
+    for setting in (SNAS, *CREDIT, RANDOM):
+        cells = []
+        for k in range(len(curve)):
+            try:
+                values = read(rows, setting, lambda found, k=k: found["curve"][k].get(column))
+            except MissingError:
+                cells.append("–")
+                continue
+            cells.append(told(*interval(list(values.values()))))
+        lines.append(f"| {label(setting)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def told(middle: float, low: float, high: float) -> str:
     """A number with its interval."""
     digits = ".0f" if abs(middle) >= 100 else ".1f" if abs(middle) >= 3 else ".3f"
@@ -747,7 +725,7 @@ def told(middle: float, low: float, high: float) -> str:
 def win_table(rows: Rows) -> str:
     """In how many seeds the retrained child of the row's method beats that of the column's."""
     results = {}
-    for setting in (setting for setting in CORE if setting not in (EQUAL, EQUAL_SECOND)):
+    for setting in (setting for setting in (*CORE, *CREDIT) if setting not in (EQUAL, EQUAL_SECOND)):
         try:
             results[label(setting)] = read(rows, setting, "retrained.test")
         except MissingError:
@@ -769,7 +747,7 @@ def equal_parameters(rows: Rows, alone: Mapping[str, Any] | None) -> str:
     images = alone["images"]["test"]
     pool = np.mean([run["test"] for run in alone["alone"]], axis=0) / images
     lines = ["| method | n | retrained − random children of its size |", "|---|---|---|"]
-    for setting in CORE:
+    for setting in (*CORE, *CREDIT):
 
         def gain(found: Found) -> float | None:
             try:
@@ -803,8 +781,10 @@ def tables(
         milliseconds.append(f"| {ops} | {' | '.join(cells)} |")
     return {
         "All methods as they are by default (accuracy on test; the child by the method's own rule)": table(
-            rows, CORE, {name: path for name, path in COLUMNS.items() if name != "skips"}
+            rows, (*CORE, *CREDIT, *PATIENT), {name: path for name, path in COLUMNS.items() if name != "skips"}
         ),
+        "Entropy of the policy over the search (nats a decision; uniform 1.609)": over_time(rows, "entropy"),
+        f"Accuracy of {DRAWN} children drawn from the policy (valid, recalibrated)": over_time(rows, "drawn"),
         "NASP and DARTS at equal processor time": table(
             rows,
             (NASP, EQUAL, EQUAL_SECOND, DARTS, SECOND, LARGE_NASP, LARGE_DARTS),
@@ -849,7 +829,7 @@ def shipped(rows: Rows) -> list[dict[str, Any]]:
     entries = [
         {"name": label(setting), **asdict(setting), **{key: it for key, it in found.items() if key not in left_out}}
         for setting, found in rows.items()
-        if replace(setting, seed=0) in CORE
+        if replace(setting, seed=0) in (*CORE, *CREDIT, *PATIENT)
     ]
     return json.loads(json.dumps(entries), parse_float=lambda text: round(float(text), 5))
 
