@@ -309,7 +309,8 @@ def row_12(draws: int = 100_000) -> Iterator[Claim]:
         for seed in SEEDS:
             noise = gates.gumbel(alpha.expand(draws, 4), torch.Generator().manual_seed(seed))
             z = gates.concrete(alpha.expand(draws, 4), tau, noise)
-            path, score = resource.pathwise(z, price, tau), resource.score(noise, z, price)
+            prices = price.expand_as(z)
+            path, score = resource.pathwise(z, prices, tau), resource.score(noise, z, prices)
             apart = path - score
             off.append(float((apart.mean(0).abs() / (apart.std(0) / draws**0.5)).max()))
             ratios.append(float(score.var(0).sum() / path.var(0).sum()))

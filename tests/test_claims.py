@@ -13,8 +13,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import claims  # noqa: E402
+import credit_claims  # noqa: E402
 import grid  # noqa: E402
 import presets  # noqa: E402
+import verdicts  # noqa: E402
 from grid import CORE, LAMBDAS, PENALTIES, Setting, of  # noqa: E402
 
 # Settings and their cache ---------------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ def test_a_preset_is_the_first_lambda_with_its_effect_in_most_seeds():
     ],
 )
 def test_a_verdict_needs_the_whole_interval(middle, low, high, verdict):
-    assert claims.grade(middle, low, high, claims.positive) == verdict
+    assert verdicts.grade(middle, low, high, verdicts.positive) == verdict
 
 
 def test_pairs_are_matched_by_seed_whatever_their_order():
@@ -176,14 +178,45 @@ def test_a_share_has_the_interval_of_clopper_and_pearson():
     assert claims.share("a", "b", 6, 10, claims.above(0.5))["verdict"] == "partly"
 
 
-def test_theorems_hold_to_rounding():
-    assert {entry["verdict"] for entry in claims.theorems()} == {"exact"}
+def test_a_theorem_allows_rounding_alone():
+    assert verdicts.exactly("a", "b", [[1e-16], [-1e-13]])["verdict"] == "exact"
+    found = verdicts.exactly("a", "b", np.array([0, -1e-11]))
+    assert (found["verdict"], found["ours"], found["n"]) == ("not reproduced", 1e-11, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "given", "contradicted"),
+    [
+        (1, {"draws": 300}, []),
+        (2, {}, []),
+        (3, {}, ["step 0.1: sweeps for a delay of 9 over those for 8"]),  # linear
+        (4, {}, []),
+        (5, {"draws": 4000}, []),
+        (6, {}, []),
+        (9, {"draws": 5000}, ["the same with cross-entropy behind the edge"]),
+        (12, {}, []),
+        (13, {}, []),
+    ],
+)
+def test_theorems_hold_and_what_is_contradicted_is_said(row, given, contradicted):
+    found = list(credit_claims.ROWS[row](**given))
+    assert {entry["verdict"] for entry in found} <= {"exact", "reproduced", "partly", "not reproduced"}
+    against = [entry["claim"] for entry in found if entry["verdict"] == "not reproduced"]
+    assert len(against) == len(contradicted)
+    assert all(words in text for words, text in zip(contradicted, against, strict=True))
+
+
+def test_counts_that_do_not_fit_are_told():
+    p = np.full(4, 0.25)
+    assert credit_claims.fits(np.array([250, 240, 262, 248]), p)
+    assert not credit_claims.fits(np.array([250, 200, 300, 250]), p)
 
 
 def planted(seed: int, **changed: object) -> dict[str, object]:
     """A search as the grid stores it, with a little noise by seed."""
     noise = 0.001 * np.sin(seed)
     point = {"supernet": 0.5, "stale": 0.3, "recalibrated": 0.4, "updates": 60.0, "examples": 3840.0, "skips": 0.1}
+    point |= {"drawn": 0.5, "entropy": 1.0}
     found: dict[str, object] = {
         "supernet": 0.9 + noise,
         "entropy": 1.0 + noise,
@@ -192,6 +225,7 @@ def planted(seed: int, **changed: object) -> dict[str, object]:
         "parameters": 1000,
         "skips": 0.1,
         "cpu_seconds": 10.0,
+        "updates": 480.0,
         "largest_difference": 1e-6,
         "born": [[0.0, 0.1, 0.1, 0.1, 0.0], [0.6, 0.7, 0.7, None, 0.0]],
         "argmax_graphs": {cell: [[0, 2, "skip"], [1, 2, "skip"], [0, 3, "skip"]] for cell in ("normal", "reduce")},
@@ -237,6 +271,37 @@ def test_curves_at_equal_processor_time_count_only_where_both_are_known():
     a, b = claims.at_equal_cpu(rows, claims.SNAS, claims.DARTS, "supernet")
     assert a[0] == pytest.approx(0.2)  # at 2 and 2.5 seconds
     assert b[0] == pytest.approx((0.3 + 0.5) / 2)
+
+
+def test_updates_until_a_level_are_read_between_points():
+    curve = [{"updates": x, "drawn": y} for x, y in ((60.0, 0.5), (120.0, 0.7), (180.0, 0.9), (240.0, 0.6))]
+    reach = lambda level: claims.reached("drawn", level)({"curve": curve})
+    assert [reach(level) for level in (0.4, 0.5, 0.8, 0.95)] == [60, 60, 150, 240]
+
+
+def test_a_policy_that_gets_better_later_loses_where_it_is_paired():
+    late = [{"updates": 60.0, "cpu_seconds": 1.0, "drawn": 0.2}, {"updates": 120.0, "cpu_seconds": 9.0, "drawn": 0.7}]
+    good = [{"updates": 60.0, "cpu_seconds": 1.0, "drawn": 0.6}, {"updates": 120.0, "cpu_seconds": 9.0, "drawn": 0.9}]
+    rows = rows_of(claims.SNAS, curve=good)
+    for setting in (*claims.CREDIT, *claims.PATIENT, claims.RANDOM):
+        rows |= rows_of(setting, curve=good if setting.method == "td" else late)
+    found = {entry["claim"]: entry for entry in claims.row_14(rows)}
+    by = lambda words: next(entry for text, entry in found.items() if words in text)
+    start = "SNAS's policy gets better faster than {}: children drawn, mean over the search at equal updates"
+    assert found[start.format("REINFORCE")]["ours"] == pytest.approx(0.3)
+    assert found[start.format("TD")]["verdict"] == "not reproduced"
+    assert by("at equal processor time, SNAS − RUDDER (21 and 21 ms an update)")["ours"] == pytest.approx(0.3)
+    fewer = by("fewer updates to children of 0.8: ENAS − SNAS")
+    assert (fewer["ours"], fewer["wins"], fewer["verdict"]) == (pytest.approx(120 - 100), 10, "reproduced")
+    assert by("TD, which has to hand a late reward back")["ours"] == pytest.approx(-0.3)
+
+
+def test_a_curve_is_told_moment_by_moment():
+    rows = rows_of(claims.SNAS) | rows_of(claims.RANDOM, curve=[{"entropy": 1.6}, {}])
+    told = claims.over_time(rows, "entropy").splitlines()
+    assert told[0] == "| updates | 60 | 60 |"
+    assert told[2] == "| SNAS | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] |"
+    assert told[3].startswith("| REINFORCE | – |")
 
 
 def test_the_discrete_search_has_no_gap_at_all():
@@ -299,11 +364,12 @@ def test_ratios_of_steps_are_taken_round_by_round():
 def test_a_row_that_lacks_something_says_so_and_stops_no_other(monkeypatch):
     for slow in ("row_35", "row_50", "row_39_toy"):
         monkeypatch.setattr(claims, slow, lambda: iter(()))
+    monkeypatch.setattr(credit_claims, "ROWS", {2: credit_claims.row_2})
     speed = {ops: {step: [1.0, 2.0] for step in STEPS} for ops in (4, 7, 12)}
     found = claims.claims(rows_of(claims.SNAS), speed, None)
     missing = [entry for entry in found if entry["verdict"] == "not measured"]
     assert any("DARTS, 1st order: 0 seeds measured, 2 or more are needed" in entry["claim"] for entry in missing)
-    assert {entry["row"] for entry in found} >= {9, 15, 16, 17, 18, 20, 31, 33, 36, 44, 45, 47, 48, 49}
+    assert {entry["row"] for entry in found} >= {2, 14, 15, 16, 17, 18, 20, 31, 33, 36, 44, 45, 47, 48, 49}
     assert any(entry["row"] == 16 and entry["verdict"] == "reproduced" for entry in found)
 
 
@@ -314,7 +380,7 @@ STORED = json.loads(claims.STORED.read_text("utf-8"))
 
 def test_stored_claims_have_the_agreed_form():
     rows = {entry["row"] for entry in STORED["claims"]}
-    assert rows >= {15, 16, 17, 18, 20, *range(31, 37), 39, 44, 45, 47, 48, 49, 50, 51}
+    assert rows >= {*range(1, 19), 20, *range(31, 37), 39, 44, 45, 47, 48, 49, 50, 51}
     for entry in STORED["claims"]:
         assert set(entry) == {"row", "claim", "verdict", "n", "ours", "low", "high", "paper", "wins", "p"}
         assert entry["verdict"] in claims.VERDICTS
