@@ -63,6 +63,8 @@ def jobs() -> dict[str, dict[str, Any]]:
         "digits-proxyless": {"method": "proxyless"},
         "digits-snas-one-hot": {"method": "snas", "options": {"sample": "one-hot"}},
         "digits-reinforce": {"method": "reinforce"},
+        # The learning rate of the gradient methods' logits, which is far too small for a sampled gradient.
+        "digits-reinforce-undertuned": {"method": "reinforce", "knobs": {"architecture_lr": 0.02}},
         "digits-td": {"method": "td"},
         "digits-rudder": {"method": "rudder"},
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,14 +19,14 @@ from nascore.space import Space
 from nasviz.charts import INK, Chart
 from nasviz.frames import brief
 from nasviz.labs import latency, ranking
-from nasviz.labs.drawing import WIDTH, box, line, picture, text
+from nasviz.labs.drawing import WIDTH, box, dot, line, path, picture, text
 from nasviz.labs.penalty import edge_names
 from nasviz.theme import colour
 
 if TYPE_CHECKING:
     from nascore.toys import Parity
 
-__all__ = ["Children", "children", "heard", "signals", "xor_picture"]
+__all__ = ["Children", "children", "heard", "rates", "signals", "xor_picture"]
 
 MARK = "#b0418a"  # of rewards and advantages, which are in units of their own
 
@@ -131,6 +133,75 @@ def xor_picture(found: Mapping[str, Parity], step: int) -> Chart:
         top + 2 * size + 44,
         *body,
     )
+
+
+# ------------------------------------------------------------------------------------------------------ the straw man
+
+
+def rates(file: str | Path, method: str = "reinforce") -> Chart:
+    """A method's children, and its certainty on the way, by the learning rate of its logits.
+
+    ``file`` is what ``benchmarks/tuning.py`` writes; where there is none the chart says so.
+    """
+    file = Path(file)
+    found = json.loads(file.read_text("utf-8"))["rows"] if file.exists() else []
+    rows = [row for row in found if row["method"] == method and not row["knobs"]]
+    if not rows:
+        return picture("By learning rate", f"{file.name} is not here; python benchmarks/tuning.py writes it.", 0)
+    grid = sorted({row["architecture_lr"] for row in rows})
+    columns = [[row for row in rows if row["architecture_lr"] == rate] for rate in grid]
+    body: list[str] = []
+    accuracies = {"inherited": [[row["inherited"][-1] for row in column] for column in columns]}
+    accuracies["retrained"] = [[row["retrained"] for row in column if row["retrained"]] for column in columns]
+    certain = {"after a tenth": [[row["entropy"][0] for row in column] for column in columns]}
+    certain["at the end"] = [[row["entropy"][-1] for row in column] for column in columns]
+    for left, title, low, high, values in (
+        (56.0, "accuracy of the child on validation images", 0.6, 1.0, accuracies),
+        (432.0, "entropy of a decision, nats", 0.0, 1.6, certain),
+    ):
+        body += _rates_panel(left, title, low, high, grid, values)
+    return picture(
+        f"{method.upper()} by the learning rate of its logits; seeds {_listed(rows)}",
+        "A dot is a seed, a line goes through the medians. Left: the child with the weights it inherits, and trained "
+        "anew. Right: how undecided the search is. The first rate is the one that serves the gradient methods well.",
+        246,
+        *body,
+    )
+
+
+def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(map(str, sorted({row["seed"] for row in rows})))
+
+
+def _rates_panel(
+    left: float, title: str, low: float, high: float, grid: Sequence[float], values: Mapping[str, list[list[float]]]
+) -> list[str]:
+    """Dots and medians over learning rates, evenly spaced; the second kind of value is dashed and hollow."""
+    wide, top, bottom = 296.0, 42.0, 214.0
+
+    def x(k: int) -> float:
+        return left + (k + 0.5) * wide / len(grid)
+
+    def y(value: float) -> float:
+        return bottom - (min(max(value, low), high) - low) / (high - low) * (bottom - top)
+
+    parts = [text(left, 14, title, 12, font_weight=600)]
+    for tick in np.linspace(low, high, 5):
+        parts.append(line(left, y(tick), left + wide, y(tick)))
+        parts.append(text(left - 6, y(tick) + 4, brief(tick), 10, INK["soft"], text_anchor="end"))
+    for k, rate in enumerate(grid):
+        parts.append(text(x(k), bottom + 16, brief(rate), 10.5, INK["soft"], text_anchor="middle"))
+    parts.append(text(left + wide, bottom + 30, "learning rate of α", 10.5, INK["soft"], text_anchor="end"))
+    for n, (name, columns) in enumerate(values.items()):
+        style = {"fill": INK["ink"]} if n == 0 else {"fill": INK["panel"]}
+        dash = {} if n == 0 else {"stroke_dasharray": "5 4"}
+        known = [(x(k), y(float(np.median(column)))) for k, column in enumerate(columns) if column]
+        parts.append(path(known, INK["ink"], stroke_width=1.6, **dash))
+        for k, column in enumerate(columns):
+            parts += [dot(x(k), y(value), 3.6, style["fill"], stroke=INK["ink"]) for value in column]
+        parts.append(line(left + 150 * n, 30, left + 150 * n + 24, 30, INK["ink"], stroke_width=1.6, **dash))
+        parts.append(text(left + 150 * n + 30, 34, name, 11))
+    return parts
 
 
 # ---------------------------------------------------------------------------------------------- a reward with a price
