@@ -18,7 +18,7 @@ from nascore.errors import choose, number
 from nasviz.charts import INK, Chart, chart, figure
 from nasviz.labs.drawing import WIDTH, box, dot, line, picture, text
 
-__all__ = ["Kept", "kept", "kept_facts", "key_chart", "key_race", "tape", "tapes"]
+__all__ = ["Kept", "building", "kept", "kept_facts", "key_chart", "key_race", "tape", "tapes"]
 
 GOOD, BAD = "#1a9e55", "#c0392b"  # rewards above and below 0
 COINS = 5  # on the way to the door, in the pictures
@@ -199,54 +199,56 @@ class Kept(NamedTuple):
     to_come: float  # mean |V| of the states on the way, weighted by their visits: reward still to be expected
     before: float  # the same when the reward is paid at the end
     same: bool  # whether the same actions are optimal in every state
-    greedy: float  # share of the states, by visits, in which the largest immediate reward is the best action
+    greedy: float  # share of the states, by visits, in which the largest reward at once is the action of most value
 
 
-def _building() -> mdp.MDP:
+@lru_cache(1)
+def building() -> mdp.MDP:
     """Three decisions of two, three and two options, and a reward in which they need each other."""
     table = np.random.default_rng(8).normal(0, 1, (2, 3, 2)).round(1)
     return mdp.building(["ab", "xyz", "uv"], lambda choice: float(table[choice]))
 
 
 @lru_cache(64)
-def _handed_back(quality: float) -> tuple[mdp.MDP, mdp.MDP]:
-    """The process as it is, and with rewards by a g that is ``quality`` · exact + (1 − quality) · noise."""
-    late = _building()
+def _handed_back(quality: float, late: mdp.MDP) -> mdp.MDP:
+    """``late`` with rewards by a g that is ``quality`` · exact + (1 − quality) · noise."""
     g = rudder.expected_returns(late, late.uniform())
     noise = np.random.default_rng(2).normal(0, 1, g.shape)
-    return late, rudder.redistributed(late, quality * g + (1 - quality) * noise)
+    return rudder.redistributed(late, quality * g + (1 - quality) * noise)
 
 
-def kept_facts(quality: float = 0.5) -> Kept:
+def kept_facts(quality: float = 0.5, late: mdp.MDP | None = None) -> Kept:
     """What ``kept`` shows, as numbers."""
-    late, shared = _handed_back(number("quality", quality, 0, 1))
-    pi = late.uniform()
+    late = late or building()
+    shared, pi = _handed_back(number("quality", quality, 0, 1), late), late.uniform()
     pairs = zip(late.trajectories(pi), shared.trajectories(pi), strict=True)
     off = max(abs(sum(a.rewards) - sum(b.rewards)) for a, b in pairs)
     choosing = late.visits(pi) * ~late.terminal
     later = choosing.copy()
     later[0] = 0  # nothing is decided there yet: all of E[G] is to come, with any g
-    q = np.where(late.allowed, late.action_values(pi), -np.inf).argmax(1)
+    q = np.where(late.allowed, late.action_values(pi), -np.inf)
     now = np.where(late.allowed, shared.reward, -np.inf).argmax(1)
+    most = q[np.arange(len(q)), now] >= q.max(1) - 1e-9
     return Kept(
         off,
         float(later @ np.abs(shared.values(pi)) / later.sum()),
         float(later @ np.abs(late.values(pi)) / later.sum()),
         bool((late.optimal()[1] == shared.optimal()[1]).all()),
-        float(choosing @ (q == now) / choosing.sum()),
+        float(choosing @ most / choosing.sum()),
     )
 
 
-def kept(quality: float = 0.5) -> Chart:
+def kept(quality: float = 0.5, late: mdp.MDP | None = None) -> Chart:
     """All ways to build a small architecture, their rewards handed back by a g that is right to the share ``quality``.
 
     A line is a decision, as wide as its reward; a state is as dark as the reward that is still expected there.
+    ``late`` is the process, of `nascore.mdp.building` and with two dozen ends at most; by default `building()`.
     """
-    facts = kept_facts(quality)
-    late, shared = _handed_back(quality)
+    late = late or building()
+    facts, shared = kept_facts(quality, late), _handed_back(quality, late)
     values, best = shared.values(late.uniform()), shared.optimal()[1]
-    places = _tree(late)
-    widest = max(float(np.abs(_handed_back(q)[1].reward).max()) for q in (0.0, 1.0))
+    places, depth = _tree(late)
+    widest = max(float(np.abs(_handed_back(q, late).reward).max()) for q in (0.0, 1.0))
     on_best = {0}  # states on the way to the best architecture
     body = []
     for s, a in np.argwhere(late.allowed).tolist():
@@ -263,32 +265,32 @@ def kept(quality: float = 0.5) -> Chart:
         else:
             body.append(dot(x, y, 10, INK["panel"], stroke=INK["soft"]))
             body.append(dot(x, y, 10, INK["ink"], fill_opacity=round(min(abs(float(values[s])) / 1.5, 1), 3)))
-    for x, words in zip((60, 270, 480), ("first decision", "second", "third"), strict=True):
-        body.append(text(x + 105, 8, words, 11, INK["soft"], text_anchor="middle"))
-    body.append(text(717, 8, "Σ R", 11, INK["soft"], text_anchor="middle"))
+    heads = [(60 + 630 * (t + 0.5) / depth, f"decision {t}") for t in range(depth)]
+    body += [text(x, 8, words, 11, INK["soft"], text_anchor="middle") for x, words in [*heads, (717, "Σ R")]]
     same = "the same" if facts.same else "NOT the same"
     return picture(
         f"g is {quality:.0%} right: |V| still to come is {facts.to_come:.2f}; paid at the end it is {facts.before:.2f}",
         f"Green lines pay, red ones charge, their width says how much; dark states expect more to come or to go. Σ R "
-        f"of every way stays, within {facts.off:.0e}, and the optimal actions are {same} in every state (blue: "
-        f"the best way). The largest reward at once is the best action in {facts.greedy:.0%} of the states met.",
+        f"of every way stays (off by {facts.off:.0g} at most), and the optimal actions are {same} in every state; the "
+        f"best way is blue. The largest reward at once is the action of most value in {facts.greedy:.0%} of the states met.",
         266,
         *body,
     )
 
 
-def _tree(process: mdp.MDP) -> list[tuple[float, float]]:
-    """Where the states stand: a column a decision, each state at the middle of what follows."""
+def _tree(process: mdp.MDP) -> tuple[list[tuple[float, float]], int]:
+    """Where the states stand: a column a decision, each state at the middle of what follows; and the decisions."""
     depth = np.zeros(len(process.follows), int)
     for s, a in np.argwhere(process.allowed):
         depth[process.follows[s, a]] = depth[s] + 1
     places = [(0.0, 0.0)] * len(depth)
-    for k, s in enumerate(np.flatnonzero(process.terminal).tolist()):
-        places[s] = (690.0, 26 + 20.0 * k)
+    ends = np.flatnonzero(process.terminal).tolist()
+    for k, s in enumerate(ends):
+        places[s] = (690.0, 26 + 220.0 * k / max(1, len(ends) - 1))
     for s in np.flatnonzero(~process.terminal)[::-1].tolist():
         after = [places[to][1] for to in process.follows[s, process.allowed[s]].tolist()]
-        places[s] = (60 + 210 * float(depth[s]), float(np.mean(after)))
-    return places
+        places[s] = (60 + 630 * float(depth[s] / depth.max()), float(np.mean(after)))
+    return places, int(depth.max())
 
 
 # ------------------------------------------------------------------------------------------------ the delayed key
