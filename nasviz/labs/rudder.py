@@ -271,8 +271,8 @@ def kept(quality: float = 0.5, late: mdp.MDP | None = None) -> Chart:
     return picture(
         f"g is {quality:.0%} right: |V| still to come is {facts.to_come:.2f}; paid at the end it is {facts.before:.2f}",
         f"Green lines pay, red ones charge, their width says how much; dark states expect more to come or to go. Σ R "
-        f"of every way stays (off by {facts.off:.0g} at most), and the optimal actions are {same} in every state (blue: "
-        f"the best way). The largest reward at once has the most value in {facts.greedy:.0%} of the states met.",
+        f"of every way stays (off by {facts.off:.0g} at most), and the optimal actions are {same} in every state (best "
+        f"way: blue). The largest reward at once has the most value in {facts.greedy:.0%} of the states met.",
         266,
         *body,
     )
