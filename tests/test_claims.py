@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ import grid  # noqa: E402
 import presets  # noqa: E402
 import verdicts  # noqa: E402
 from grid import CORE, LAMBDAS, PENALTIES, Setting, of  # noqa: E402
+
+from nascore.space import TOY  # noqa: E402
 
 # Settings and their cache ---------------------------------------------------------------------------------------------
 
@@ -81,22 +84,48 @@ def test_what_is_done_is_not_run_again_and_what_fails_stops_nothing(tmp_path, mo
     assert ran == groups[:2]
 
 
-def test_a_search_is_measured_whole():
-    (found,) = grid.search((of("nasp", epochs=5, retrain=1),))
+def test_a_search_is_measured_whole(monkeypatch):
+    monkeypatch.setattr(grid, "EVERY", 15)
+    (found,) = grid.search((of("nasp", epochs=1, retrain=1),))
     json.dumps(found)
     assert found["supernet"] == found["argmax_stale"]
     assert found["largest_difference"] < 1e-4
-    assert found["updates"] == 75
-    assert [point["updates"] for point in found["curve"]] == [60]
+    assert found["updates"] == 15
+    assert [point["updates"] for point in found["curve"]] == [15]
+    assert not {"drawn", "entropy"} & found["curve"][0].keys()  # nothing is drawn, and probs are no probabilities
     assert found["retrained"]["examples"] == 15 * 64
     assert set(found["own_graphs"]) == {"normal", "reduce"}
 
 
+def test_the_policy_of_a_controller_is_measured_on_the_way(monkeypatch):
+    monkeypatch.setattr(grid, "EVERY", 15)
+    monkeypatch.setattr(grid, "DRAWN", 2)
+    (found,) = grid.search((of("enas", epochs=1, drawn=True, cell="micro"),))
+    assert [point["updates"] for point in found["curve"]] == [15]
+    assert all(0 < point["drawn"] <= 1 for point in found["curve"])
+    first = found["curve"][0]["entropy"]  # inputs are one of two or three, operations one of four or of three
+    assert 0.9 < first < np.log(4)
+    assert found["entropy"] == found["curve"][-1]["entropy"]
+
+
+def test_a_relaxed_draw_stands_for_its_largest_gate_and_a_count_for_itself():
+    run = lambda gates: SimpleNamespace(
+        method=SimpleNamespace(traits=SimpleNamespace(gates=gates)), task=SimpleNamespace(space=TOY)
+    )
+    z = np.full(TOY.shape, 0.1)
+    z[..., 2] = 0.6
+    assert [op for *_, op in grid.cells_drawn(run("concrete"), z)["normal"].edges] == [TOY.ops[2]] * 5
+    counts = np.zeros(TOY.shape)
+    counts[0, 0, 1], counts[0, 0, 3], counts[0, 1, 2] = 1, 1, 2
+    edges = sorted(grid.cells_drawn(run("controller"), counts)["normal"].edges)
+    assert [op for *_, op in edges] == [TOY.ops[k] for k in (3, 1, 2, 2)]
+
+
 def test_searches_side_by_side_are_each_measured():
-    pair = grid.search((of("snas", 0, epochs=4, lam=0.0), of("snas", 0, epochs=4, lam=5.0)))
+    pair = grid.search((of("snas", 0, epochs=1, lam=0.0), of("snas", 0, epochs=1, lam=5.0)))
     assert [found["together"] for found in pair] == [2, 2]
     assert pair[1]["cost"] < pair[0]["cost"]
-    (alone,) = grid.search((of("snas", 0, epochs=4, lam=5.0),))
+    (alone,) = grid.search((of("snas", 0, epochs=1, lam=5.0),))
     assert pair[1]["cost"] == pytest.approx(alone["cost"], rel=0.05)  # they drift by rounding
 
 
@@ -287,7 +316,7 @@ def test_a_policy_that_gets_better_later_loses_where_it_is_paired():
         rows |= rows_of(setting, curve=good if setting.method == "td" else late)
     found = {entry["claim"]: entry for entry in claims.row_14(rows)}
     by = lambda words: next(entry for text, entry in found.items() if words in text)
-    start = "SNAS's policy gets better faster than {}: children drawn, mean over the search at equal updates"
+    start = "SNAS gets better faster than {}: children drawn, mean over the search at equal updates"
     assert found[start.format("REINFORCE")]["ours"] == pytest.approx(0.3)
     assert found[start.format("TD")]["verdict"] == "not reproduced"
     assert by("at equal processor time, SNAS − RUDDER (21 and 21 ms an update)")["ours"] == pytest.approx(0.3)
