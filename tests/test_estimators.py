@@ -10,6 +10,7 @@ from nets import in_double, seeded
 from nascore import credit, gates, methods
 from nascore import estimators as est
 from nascore.errors import UserError
+from nascore.methods import td
 from nascore.rudder import redistribute
 from nascore.space import TOY, Space
 from nascore.task import make_task
@@ -244,7 +245,7 @@ def test_error_of_a_mean_by_simulation():
     assert found.error(2) != found.error(2)  # not one sample: NaN
 
 
-@pytest.mark.parametrize(("name", "lam"), [("td, learnt", 0.9), ("rudder, learnt", 0.0)])
+@pytest.mark.parametrize(("name", "lam"), [("td, learnt", td.KNOBS["trace"].value), ("rudder, learnt", 0.0)])
 def test_what_is_learnt_of_an_additive_reward(name, lam):
     """Both models are linear, so here they approach what exact values credit, with the λ of each."""
     space = Space(3, 1, NAMES, cells=("cell",), name="ADDITIVE")

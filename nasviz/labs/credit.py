@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from nascore import estimators
 from nascore.errors import choose, number, sentence
 from nascore.estimators import ENUMERABLE, Children, Reward
+from nascore.methods import td
 from nascore.run import torch_threads
 from nascore.task import make_task
 from nasviz.labs import credit_picture as drawn
@@ -46,7 +47,8 @@ ADVANTAGES = ("reinforce", "td", "rudder", "values")  # of policies; the others 
 
 SAID = {
     "reinforce": "One number for all edges, R − E[R]: whoever was there when it went well is praised.",
-    "td": f"A linear critic has seen {LEARNT} children; an edge gets the change of its guess, and λ of the later ones.",
+    "td": f"A linear critic has seen {LEARNT} children; an edge gets the change of its guess (and λ = "
+    f"{td.KNOBS['trace'].value:g} of the later ones).",
     "rudder": f"A linear return model has seen {LEARNT} children; an edge gets what it is worth to that.",
     "values": "The change of E[R] at each decision: TD's error if its critic, RUDDER's reward if its model is perfect.",
     "taylor": "⟨∂R/∂z, z⟩: one backward pass tells every edge, to first order, what would be lost without it.",

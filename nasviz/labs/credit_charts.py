@@ -244,8 +244,7 @@ def heat_chart(recordings: Mapping[str, Recording]) -> Chart:
                     ink = up if value > 0 else down
                     parts.append(box(left + k * step, y, step + 0.2, 14, ink, fill_opacity=f"{shade:.2f}"))
         top += 15 * len(names) + 34
-    legend = f"update, from the first to the last; {'; '.join(recordings)}"
-    parts.append(text(left, top - 20, legend, 10.5, INK["soft"]))
+    parts.append(text(left, top - 20, "update, from the first to the last", 10.5, INK["soft"]))
     return picture(
         "Decision × update: who is told what, when",
         "Credit: blue helps, orange hurts. Advantage: violet was made likelier, olive rarer. Means of updates. "
