@@ -828,10 +828,13 @@ def report(stored: Mapping[str, Any]) -> str:
 
 
 def shipped(rows: Rows) -> list[dict[str, Any]]:
-    """What views may read of every search of the default settings: one entry a method and seed."""
+    """What views may read of every search of the default settings, and of variants of them: one entry a seed."""
     left_out = ("ranking", "versions")
+    variants = (STRAW_MAN, ENAS_FREE, ENAS_MICRO, SNAS_TUNED, *PATIENT)
     entries = [
-        {"name": label(setting), **asdict(setting), **{key: it for key, it in found.items() if key not in left_out}}
+        {"name": label(setting), **asdict(setting)}
+        | {key: it for key, it in found.items() if key not in left_out}
+        | {"variant": replace(setting, seed=0) in variants}
         for setting, found in rows.items()
         if replace(setting, seed=0) in (*CORE, *CREDIT, *PATIENT)
     ]

@@ -255,14 +255,17 @@ def settled(found: Mapping[str, Sequence[tuple[int, float]]]) -> Chart:
 def runs() -> list[dict[str, Any]]:
     """The shipped searches of full length, a row each: see ``benchmarks/claims.py``.
 
-    Left out are random search, as its child does not come from its probabilities, and searches without an entropy, but
-    for NASP: its gates are one-hot at every step, so its entropy counts as 0.
+    Left out are random search, as its child does not come from its probabilities, variants of a method, and searches
+    without an entropy, but for NASP: its gates are one-hot at every step, so its entropy counts as 0.
     """
     found = json.loads((files("nascore") / "recordings" / "digits-methods.json").read_text("utf-8"))["runs"]
     return [
         {"entropy": 0.0, **row}
         for row in found
-        if row["epochs"] == EPOCHS and row["method"] != "random" and ("entropy" in row or row["method"] == "nasp")
+        if row["epochs"] == EPOCHS
+        and not row.get("variant")
+        and row["method"] != "random"
+        and ("entropy" in row or row["method"] == "nasp")
     ]
 
 

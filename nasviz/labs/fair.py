@@ -70,7 +70,8 @@ def command() -> str:
 def rows(*names: str) -> list[Row]:
     """The shipped searches, a row a method and seed, in the order of ``names``; without names those of the main race.
 
-    These are the searches in the small space whose child was retrained.
+    These are the searches in the small space whose child was retrained, without variants of a method that are there to
+    be compared with it alone.
 
     Raises:
         UserError: there is no method of that name.
@@ -78,7 +79,7 @@ def rows(*names: str) -> list[Row]:
     every: list[Row] = _stored("digits-methods.json")["runs"]
     known = list(dict.fromkeys(row["name"] for row in every))
     if not names:
-        return [row for row in every if row.get("retrained") and row["space"] == "TOY"]
+        return [row for row in every if row.get("retrained") and row["space"] == "TOY" and not row.get("variant")]
     chosen = [choose("names", name, known) for name in names]
     return [row for name in chosen for row in every if row["name"] == name]
 
