@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nasviz.host import cockpit, live
     from nasviz.labs.chain import chain
     from nasviz.labs.choices import two_choices
+    from nasviz.labs.controller import controller
     from nasviz.labs.credit import credit_on_a_cell
     from nasviz.labs.futures import fan
     from nasviz.labs.pareto import pareto
@@ -34,6 +35,7 @@ __all__ = [
     "chain",
     "cockpit",
     "compare",
+    "controller",
     "credit_on_a_cell",
     "distribution",
     "fan",
@@ -51,6 +53,7 @@ __all__ = [
 _HOME = {
     "chain": "nasviz.labs.chain",
     "cockpit": "nasviz.host",
+    "controller": "nasviz.labs.controller",
     "credit_on_a_cell": "nasviz.labs.credit",
     "distribution": "nasviz.spread",
     "fan": "nasviz.labs.futures",
