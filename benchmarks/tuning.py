@@ -1,4 +1,4 @@
-"""How fast a policy should learn: inherited and retrained accuracy of REINFORCE, TD and RUDDER by learning rate.
+"""How fast a policy should learn: inherited and retrained accuracy of REINFORCE, TD, RUDDER and SNAS by learning rate.
 
 ``python benchmarks/tuning.py`` completes ``benchmarks/results/tuning.json``, a row a search of digits as long as any
 other, with the seeds 100 to 102, which no comparison uses. What counts is the child's accuracy on valid with inherited
@@ -31,6 +31,7 @@ GRID: list[tuple[str, dict[str, float], tuple[float, ...]]] = [
     ("td", {"trace": 0}, (0.1, 0.3)),
     ("td", {"trace": 0.9}, (0.1, 0.3)),
     ("rudder", {}, (0.02, 0.05, 0.15)),
+    ("snas", {}, (0.02, 0.05, 0.1, 0.3)),  # for comparison: its default is the lowest
 ]
 
 
