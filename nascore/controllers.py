@@ -47,7 +47,7 @@ Asking = Generator[Tensor, Tensor, None]
 BRANCHES = 2  # inputs and operations that a node of the micro search takes
 CLIP = 0.2  # ε of eq. (4)
 
-# Layers and units of each LSTM, and whether its softmax over operations is shared.
+# Layers and units of each LSTM, those of NAS and NASNet from memory, and whether its softmax over operations is shared.
 FORMS = {"nas": (2, 35, False), "nasnet": (1, 100, False), "enas": (1, 64, True)}
 
 
