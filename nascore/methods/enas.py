@@ -14,9 +14,9 @@ Ten children are collected before the controller moves, as in ENAS; its learning
 published 0.0035, as a search on digits gives it 48 moves and not 4500. ``update="ppo"`` is what NASNet does (Zoph et
 al., CVPR 2018): several moves along eq. (4) with the same children.
 
-Three things are otherwise in the authors' code. There the entropy is a part of the reward alone; with β ∇H the direction
-is exactly that of ∇E[R + β H]. Their baseline starts at 0, here at the first reward. And the two branches of a node
-have weights of their own, so that an operation taken twice there has two sets, here one.
+Three things are otherwise in the authors' code. There the entropy is a part of the reward alone; with β ∇H the
+direction is exactly that of ∇E[R + β H]. Their baseline starts at 0, here at the first reward. And the two branches of
+a node have weights of their own, so that an operation taken twice there has two sets, here one.
 
 The controller's bounds (eq. (2)) are those of the authors' micro search. With an "op tanh reduce" of 2.5 the logits of
 operations lie within ±0.44, so no operation of five is ever more likely than 0.38: to decide is left to ``derive``.
