@@ -36,7 +36,7 @@ nbval: setup ## run every notebook and compare what it prints and draws with wha
 	$(IN_VENV) NASVIZ_STATIC=1 pytest --nbval --nbval-current-env -n 2 --dist loadfile notebooks
 
 browser: setup ## run the tests that drive JupyterLab in Chromium (NAS_REQUIRE_BROWSER=1: no browser is a failure)
-	$(IN_VENV) pytest -m browser
+	$(IN_VENV) pytest -m browser -n 2 --dist worksteal
 
 notebooks: setup ## run every notebook and store what it shows, for a change that is meant
 	$(IN_VENV) NASVIZ_STATIC=1 jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOKS)
