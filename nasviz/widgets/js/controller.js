@@ -13,11 +13,11 @@ function controllerView(model) {
   const title = make("h1"), pill = make("span", { class: "pill" });
   const slider = make("input", { type: "range", min: 0, "aria-label": "moment of its learning" });
   const back = button("Back to the child drawn", "release");
-  const drawing = make("div"), said = make("p", { class: "said", role: "status" }), trouble = make("div", { class: "trouble", role: "alert" });
+  const drawing = make("div", { class: "wide" }), said = make("p", { class: "said", role: "status" }), trouble = make("div", { class: "trouble", role: "alert" });
   const root = make("div", { class: "nasviz decider", "data-lm-suppress-shortcuts": "true" },
     make("section", { class: "panel", "aria-label": "a controller" },
       make("div", { class: "bar" }, title, make("span", { class: "grow" }), pill),
-      make("div", { class: "bar" }, make("span", { class: "note", text: "learning" }), slider, button("Another child", "draw"), back,
+      make("div", { class: "bar" }, make("span", { class: "note", text: "learning" }), make("span", { class: "knob learning" }, slider), button("Another child", "draw"), back,
         make("span", { class: "note", text: "click an option to take it" })),
       drawing, said, trouble));
   root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
