@@ -163,6 +163,9 @@ class LSTM(Policy):
 
     Left out of ENAS: its first and its fixed biases towards separable convolutions, which give part of the answer.
 
+    In "enas" what is read after an input of the cell was taken is 0, as in the authors' code, so later decisions do not
+    know which of the inputs it was.
+
     Raises:
         UserError: an unknown form.
     """

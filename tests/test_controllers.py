@@ -229,6 +229,15 @@ def test_dependence_by_hand(kind):
     assert (found.max() > 1e-3) == (kind == "enas")
 
 
+def test_in_enas_later_decisions_do_not_know_which_input_of_the_cell_was_taken():
+    decisions = decisions_of(SMALL, "micro")
+    found = {form: dependence(policies(decisions)[form], every(decisions).double()[::50]) for form in ("nas", "enas")}
+    of_inputs = found["enas"][:2]  # the first node chooses between the two inputs of the cell
+    torch.testing.assert_close(of_inputs, torch.zeros_like(of_inputs), atol=1e-12, rtol=0)
+    assert found["enas"][2, 3] > 1e-3
+    assert found["nas"][0, 1] > 1e-3
+
+
 def test_a_factorised_policy_must_commit_and_an_lstm_can_hold_both():
     alone, both = toys.xor("factorised"), toys.xor("lstm")
     p, q = alone.joint[-1].sum(1)[1], alone.joint[-1].sum(0)[1]
