@@ -7,7 +7,7 @@ import pytest
 import torch
 from nets import in_double, seeded
 
-from nascore import credit, gates, methods
+from nascore import credit, gates, mdp, methods
 from nascore import estimators as est
 from nascore.errors import UserError
 from nascore.methods import td
@@ -80,6 +80,16 @@ def test_values_are_conditional_expectations(order):
         alike = (CHILDREN.chosen[:, known] == CHILDREN.chosen[child, known]).all(-1)
         expected = (weight * CHILDREN.reward)[alike].sum() / weight[alike].sum()
         assert float(values[child, step]) == pytest.approx(float(expected), abs=1e-12)
+
+
+def test_values_are_those_of_the_process_of_building():
+    """The same space as a decision process (``mdp.building``): its states are the prefixes, level by level."""
+    process = mdp.building(THREE, lambda options: float(CHILDREN.reward[CHILDREN.at(torch.tensor(options))]))
+    levels = np.repeat([0, 1, 2, 2], [1, 3, 9, len(process.follows) - 13])  # of the finished ones any row will do
+    found, values = process.values(P.numpy()[levels] * process.allowed), CHILDREN.values(P)
+    for t, first in enumerate((0, 1, 4)):
+        prefix = torch.arange(27) // 3 ** (3 - t)
+        np.testing.assert_allclose(values[:, t], found[first + prefix], atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,7 @@ def test_errors_chart():
         assert estimators.ESTIMATORS[name].label in told
         assert np.isnan(error) or f"{error:.2f}" in told
     assert told.count("cannot afford one sample") == sum(np.isnan(it.error(60)) for it in found.values()) > 0
+    assert "*" in told  # 20 draws do not show the bias of all
     assert "takes 243 passes" in told
     assert "takes 243 passes" not in words(charts.errors_chart(found, BENCH, 243).svg())
 
