@@ -102,7 +102,7 @@ def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> N
     if folder == "benchmarks":  # what it is measured against lives in an environment that the script makes
         declared |= {canonicalize_name(Requirement(line).name) for line in peers.PEER}
     own = {"nascore", "nasviz"} | {
-        path.stem for place in ("tests", "benchmarks") for path in (ROOT / place).rglob("*.py")
+        path.stem for place in ("tests", "benchmarks", "tools") for path in (ROOT / place).rglob("*.py")
     }
     undeclared = {
         (path.name, module)
