@@ -13,6 +13,7 @@ from scipy.special import expit
 from torch.nn import functional as F
 
 from nascore import credit, gates
+from nascore.errors import UserError
 from nascore.record import Recording
 from nascore.run import Step
 from nascore.space import TOY
@@ -265,6 +266,9 @@ def test_claims_are_read_from_the_file(tmp_path):
     assert "cost falls" not in svg
     assert "elsewhere" not in svg
     assert "is not here" in sampling.claims(tmp_path / "none.json", ["entropy"]).svg()
+    assert "seeds, on valid" in sampling.claims(file, ["entropy"], "on valid").svg()
+    with pytest.raises(UserError, match="no measured claim"):
+        sampling.claims(file, ["entropie"])
 
 
 def test_every_picture_is_well_formed_repeats_and_keeps_names_as_text():

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nascore import gates
+from nascore.errors import UserError
 from nascore.record import Recording
 from nascore.space import Space
 from nasviz.charts import INK, Chart, figure, svg_chart
@@ -606,10 +607,11 @@ def certainty(recordings: Mapping[str, Recording], share: float) -> Chart:
     )
 
 
-def claims(file: str | Path, words: Sequence[str]) -> Chart:
+def claims(file: str | Path, words: Sequence[str], where: str = "on test images that no search saw") -> Chart:
     """The measured claims in ``file`` (written by ``benchmarks/claims.py``) whose text has one of ``words``.
 
-    Median over seeds with its 95 % interval. A chart that says how to make the file where there is none.
+    Median over seeds with its 95 % interval. A chart that says how to make the file where there is none. ``where``
+    they were measured is told in the title.
     """
     file = Path(file)
     if not file.exists():
@@ -617,6 +619,8 @@ def claims(file: str | Path, words: Sequence[str]) -> Chart:
         return picture("Over ten seeds", missing, 0)
     measured = [entry for entry in json.loads(file.read_text("utf-8"))["claims"] if entry["ours"] is not None]
     rows = [entry for entry in measured if any(word in entry["claim"] for word in words)]
+    if not rows:
+        raise UserError(f"words: no measured claim in {file.name} has one of {', '.join(map(repr, words))}.")
     low, high = min(0.0, *(entry["low"] for entry in rows)), max(entry["high"] for entry in rows)
     x, bottom = _scale(low, high, 420, 640), 30 * len(rows) + 10
     body = [line(x(0), 6, x(0), bottom, INK["soft"], stroke_dasharray="3 3")]
@@ -634,7 +638,7 @@ def claims(file: str | Path, words: Sequence[str]) -> Chart:
             text(682, y + 4, found["verdict"], 10, INK["soft"]),
         ]
     return picture(
-        f"Over n = {max(entry['n'] for entry in rows)} paired seeds, on test images that no search saw",
+        f"Over n = {max(entry['n'] for entry in rows)} paired seeds, {where}",
         "Dots: medians. Bars: 95 % bootstrap intervals. The dashed line is no difference.",
         bottom + 16,
         *body,
