@@ -19,6 +19,7 @@ learn, so that nearly every A_t is positive: at a high rate, what happens to be 
 
 **The order of the decisions is a choice of this model.** All edges are drawn at once and none depends on another, so
 that the problem itself has no delay; an order gives it one. ENAS does decide in an order, and uses REINFORCE, not TD.
+Baker et al., "MetaQNN", ICLR 2017, did search by TD: Q-learning over layers in their order, each child trained alone.
 """
 
 from __future__ import annotations
