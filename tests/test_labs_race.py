@@ -45,6 +45,14 @@ def test_rows_are_those_of_the_file():
         fair.value(found[0], "retrained.tset")
 
 
+def test_variants_are_shown_where_they_are_asked_for():
+    variants = {row["name"] for row in STORED if row["variant"]}
+    assert len(variants) > 1
+    assert not variants & {row["name"] for row in fair.rows()}
+    for name in variants:
+        assert {row["name"] for row in fair.rows(name)} == {name}
+
+
 def test_every_race_has_random_search_and_ten_seeds():
     """What the lesson says of pairs needs them."""
     known = fair.scores(fair.rows(), "retrained.test")

@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+from copy import deepcopy
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -48,6 +50,12 @@ def begin(case, task):
 def tiny(seed=0, epochs=1, **settings):
     """A task whose steps cost as little as they can: for what does not depend on its size."""
     return make_task("digits", seed, epochs, **{"channels": 2, "batch_size": 16} | settings)
+
+
+@cache
+def of_space(space):
+    """A fresh task, to be copied: building a large network takes longer than two steps."""
+    return tiny(space=space, cells=3, batch_size=4, measure_every=2)
 
 
 def whole_steps(iterator, n):
@@ -108,7 +116,7 @@ def test_a_method_runs_on_every_space(name, space):
 
     NASP_12 has other operations in the reduction cell than in the normal one.
     """
-    task = tiny(space=space, cells=3, batch_size=4, measure_every=2)
+    task = deepcopy(of_space(space))
     banned = ~torch.tensor(task.space.allowed)
     for step in whole_steps(begin(name, task)[0], 2):
         for tensor in (step.probs, step.gates, step.credit):
