@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nascore import gates
-from nascore.errors import choose
+from nascore.errors import UserError, choose
 from nascore.run import Knob
 
 Baseline = Literal["ema", "none", "mean", "optimal"]
@@ -80,13 +80,15 @@ def baseline(
     of all decisions, are what ``"optimal"`` weighs the rewards with.
 
     Raises:
-        UserError: an unknown kind.
+        UserError: an unknown kind, or "optimal" without ``scores``.
     """
     choose("baseline", kind, get_args(Baseline))
     if kind == "none":
         return torch.zeros_like(reward)
     weight = torch.ones_like(reward)
-    if kind == "optimal" and scores is not None:
+    if kind == "optimal":
+        if scores is None:
+            raise UserError("scores: the baseline 'optimal' weighs rewards with them; pass those of policy.score.")
         weight = scores.square().sum((-3, -2, -1))  # ‖s‖² of eq. (4)
     total, weights = sums.unbind(-1)
     b = (total / weights).where(weights > 0, reward)  # eq. (3)

@@ -115,6 +115,8 @@ def test_no_baseline_and_runs_of_a_batch():
             torch.testing.assert_close(found[run], own)
     with pytest.raises(UserError, match=r"baseline: 'emma' is not one of .* Did you mean 'ema'\?"):
         policy.baseline(sums, REWARD[:2], "emma")
+    with pytest.raises(UserError, match="scores: the baseline 'optimal' weighs rewards with them"):
+        policy.baseline(policy.memory(ALPHA), REWARD[0], "optimal")
 
 
 def test_the_entropy_bonus():
