@@ -30,7 +30,7 @@ def test_every_setting_has_its_seeds():
     assert len(tuning.table(ROWS).splitlines()) == 1 + sum(len(rates) for *_, rates in tuning.GRID)
 
 
-@pytest.mark.parametrize(("method", "knobs"), [("reinforce", {}), ("td", {"trace": 0})])
+@pytest.mark.parametrize(("method", "knobs"), [("reinforce", {}), ("td", {"trace": 0}), ("rudder", {})])
 def test_the_default_rate_is_one_of_the_best(method, knobs):
     """Within a hundredth of the best rate of the grid, less than any seed's spread; the slowest such rate."""
     own = methods.get(method).knobs
