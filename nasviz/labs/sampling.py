@@ -622,11 +622,11 @@ def claims(file: str | Path, words: Sequence[str], where: str = "on test images 
     if not rows:
         raise UserError(f"words: no measured claim in {file.name} has one of {', '.join(map(repr, words))}.")
     low, high = min(0.0, *(entry["low"] for entry in rows)), max(entry["high"] for entry in rows)
-    x, bottom = _scale(low, high, 420, 640), 30 * len(rows) + 10
+    x, bottom, apart = _scale(low, high, 420, 640), 30 * len(rows) + 10, 0.25 if high - low > 0.5 else 0.05
     body = [line(x(0), 6, x(0), bottom, INK["soft"], stroke_dasharray="3 3")]
     body += [
         text(x(tick), bottom + 14, f"{tick + 0:g}", 10, INK["soft"], text_anchor="middle")
-        for tick in np.arange(np.ceil(4 * low), 4 * high) / 4
+        for tick in np.arange(np.ceil(low / apart), high / apart) * apart
     ]
     for k, found in enumerate(rows):
         y, lines = 22 + 30 * k, wrap(found["claim"], 68)
