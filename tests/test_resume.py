@@ -214,6 +214,8 @@ def command(path, *more):
         "3",
         "--lam",
         "0.2",
+        "--channels",
+        "2",
         "--record",
         str(path),
         *more,
@@ -260,9 +262,10 @@ def test_a_killed_search_is_resumed_bit_identically(tmp_path, uninterrupted, how
     assert (again.id, again.status) == (part.id, "finished")
     assert rows(again) == rows(uninterrupted)
     assert [file.name for file in tmp_path.iterdir()] == ["run.sqlite"]
-    finished = subprocess.run(command(path, "--resume"), capture_output=True, text=True, check=False)
-    assert finished.returncode == 0
-    assert "is finished" in finished.stderr
+    if how == "kill -9":  # the end is the same for all
+        finished = subprocess.run(command(path, "--resume"), capture_output=True, text=True, check=False)
+        assert finished.returncode == 0
+        assert "is finished" in finished.stderr
 
 
 # ----------------------------------------------------------------------------------------------- branch
