@@ -31,6 +31,16 @@ class Panel:
     def told(self, name: str) -> str:
         return self.root.get_attribute(f"data-{name}") or ""
 
+    def point(self, child: int) -> None:
+        """Point at a dot, again where it or the page was still moving."""
+        told = self.root.locator(".facts")
+
+        def arrived() -> bool:
+            self.dots.nth(child).hover(force=True)
+            return f"child {child} " in told.inner_text()
+
+        until(arrived, f"child {child} is told of")
+
     def places(self) -> list[str]:
         return self.dots.evaluate_all("dots => dots.map((dot) => dot.style.transform)")
 
@@ -53,8 +63,7 @@ def test_point_keep_and_switch(panel: Panel, page: Page, request: pytest.Fixture
     expect(panel.dots).to_have_count(60)
     expect(panel.root.locator(".facts")).to_contain_text("point at a dot")
     expect(panel.root.locator(".card svg.cell").first).to_be_hidden()
-    panel.dots.nth(17).hover(force=True)
-    expect(panel.root.locator(".facts")).to_contain_text("child 17")
+    panel.point(17)
     expect(panel.root.locator(".card svg.cell").first).to_be_visible()
     right, wrong, tied = panel.root.locator(".facts p").last.inner_text(), panel.root.locator(".dots .wrong"), ""
     assert f"{wrong.count()} wrongly" in right, tied
