@@ -35,22 +35,11 @@ from nasviz.widgets.plumbing import PlumbingView
 __all__ = ["Half", "Pipe", "Plumbing", "Station", "diagram", "halves", "plumbing"]
 
 ARCHITECTURE, WEIGHTS, GATES, OBJECTIVE = "architecture", "weights", "gates", "objective"
-QUIET = {
-    "View",
-    "ReshapeAlias",
-    "UnsafeView",
-    "Permute",
-    "T",
-    "Expand",
-    "Unsqueeze",
-    "Squeeze",
-    "Clone",
-    "Unbind",
-    "Index",
-}
-QUIET |= {"Select", "SplitWithSizes", "DiagEmbed", "MaskedFill", "Where", "Sum", "Mean"}
-Gradients = Sequence[Tensor | None]
+QUIET = {"View", "ReshapeAlias", "UnsafeView", "Permute", "T", "Expand", "Unsqueeze", "Squeeze", "Clone", "Unbind"}
+QUIET |= {"Index", "Select", "SplitWithSizes", "DiagEmbed", "MaskedFill", "Where", "Sum", "Mean"}
 """Nodes that only re-arrange or add up numbers: left out of the words in a box."""
+
+Gradients = Sequence[Tensor | None]
 
 
 # ------------------------------------------------------------------------------------------------ what autograd knows
