@@ -9,21 +9,16 @@ before every move what it has computed. A bare ipywidgets slider whose callback 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import sys
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
-import nbformat
 from playwright.sync_api import Page
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from browsing import Lab, chromium, jupyter
-from liveness import Row, row, table
+from browsing import Lab
+from liveness import Row, row, stage, tell
 
 MOST = 0.15  # seconds from a move to its picture
 REST = 0.5  # seconds between two moves, on average
@@ -132,30 +127,14 @@ def measure(lab: Lab, page: Page, n: int) -> list[Row]:
     return [*rows, row("bare slider to its echo", "s", bench.echoes(n))]
 
 
-def notebook(path: Path) -> None:
-    path.mkdir()
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # so that nobody is asked
-    cells = [nbformat.v4.new_code_cell(KERNEL)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path / "credit.ipynb")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=40, help="moves of each slider")
     parser.add_argument("--json", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        notebook(Path(folder, "notebooks"))
-        with jupyter(Path(folder), Path(folder, "notebooks")) as lab:
-            page = browser.new_page(viewport={"width": 1600, "height": 1000})
-            page.add_init_script(PAGE)
-            rows = measure(lab, page, args.moves)
-    print(table(rows))
-    busy = os.getloadavg()[0]
-    print(f"{os.cpu_count()} cores; {busy:.1f} processes wanted one on average over the last minute.")
-    if args.json:
-        found = {"rows": [{**asdict(r), "verdict": r.verdict} for r in rows], "cores": os.cpu_count(), "load": busy}
-        args.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    with stage("credit", PAGE, KERNEL) as (lab, page):
+        rows = measure(lab, page, args.moves)
+    tell(rows, 1, args.json)
 
 
 if __name__ == "__main__":

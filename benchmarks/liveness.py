@@ -18,6 +18,8 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -350,11 +352,33 @@ def measure(lab: Lab, page: Page, opens: int, moves: int, windows: int, frames: 
     return rows + ([row("Run live to the first step, at once", "s", starts[False], most=3)] if starts[False] else [])
 
 
-def notebook(path: Path) -> None:
-    path.mkdir()
-    cells = [nbformat.v4.new_code_cell(source) for source in (KERNEL, SHOW)]
+def notebook(path: Path, *sources: str) -> None:
+    path.parent.mkdir()
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # so that nobody is asked
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path / "liveness.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+
+
+@contextmanager
+def stage(name: str, script: str, *sources: str) -> Iterator[tuple[Lab, Page]]:
+    """A JupyterLab with the notebook ``notebooks/<name>.ipynb``, and a page of Chromium that runs ``script`` first."""
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        place = Path(folder, "notebooks")
+        notebook(place / f"{name}.ipynb", *sources)
+        with jupyter(Path(folder), place) as lab:
+            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page.add_init_script(script)
+            yield lab, page
+
+
+def tell(rows: list[Row], minutes: int, file: Path | None) -> None:
+    """Print the table and how busy the machine was over the last 1 or 5 minutes; write both to ``file`` too."""
+    print(table(rows))
+    busy, over = os.getloadavg()[minutes == 5], "minute" if minutes == 1 else "five minutes"
+    print(f"{os.cpu_count()} cores; {busy:.1f} processes wanted one on average over the last {over}.")
+    if file:
+        found = {"rows": [{**asdict(r), "verdict": r.verdict} for r in rows], "cores": os.cpu_count(), "load": busy}
+        file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def main() -> None:
@@ -365,18 +389,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200, help="frames to scrub")
     parser.add_argument("--json", type=Path, help="also write the table to this file")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        notebook(Path(folder, "notebooks"))
-        with jupyter(Path(folder), Path(folder, "notebooks")) as lab:
-            page = browser.new_page(viewport={"width": 1600, "height": 1000})
-            page.add_init_script(PAGE)
-            rows = measure(lab, page, args.opens, args.moves, args.windows, args.frames)
-    print(table(rows))
-    busy = os.getloadavg()[1]
-    print(f"{os.cpu_count()} cores; {busy:.1f} processes wanted one on average over the last five minutes.")
-    if args.json:
-        found = {"rows": [{**asdict(r), "verdict": r.verdict} for r in rows], "cores": os.cpu_count(), "load": busy}
-        args.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    with stage("liveness", PAGE, KERNEL, SHOW) as (lab, page):
+        rows = measure(lab, page, args.opens, args.moves, args.windows, args.frames)
+    tell(rows, 5, args.json)
 
 
 if __name__ == "__main__":
